@@ -1,0 +1,62 @@
+# Each target does all its set-up. A bare machine needs Python 3.10 to 3.13 (on Debian and Ubuntu: python3-venv), make, git.
+
+PYTHON ?= python3
+VENV ?= .venv
+VENV_OPENMMLAB ?= .venv-openmmlab
+BIN := $(VENV)/bin
+BIN_OPENMMLAB := $(VENV_OPENMMLAB)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-openmmlab lint clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 18
+
+install: $(VENV)/.installed ## Make the environment .venv with the default stack and this project in it
+
+quickstart: install ## Pre-train a tiny VasoMIM on simulated angiograms and draw what it reconstructs
+	$(BIN)/vasomim synthesize data/quickstart --layout folder --frames 160
+	$(BIN)/vasomim extract data/quickstart
+	$(BIN)/vasomim train configs/pretrain/quickstart.py --work-dir work_dirs/quickstart --resume
+	$(BIN)/vasomim visualize work_dirs/quickstart data/quickstart work_dirs/quickstart/reconstructions.png
+
+test: install ## Run the tests on the default stack
+	$(BIN)/python -m pytest
+
+test-openmmlab: $(VENV_OPENMMLAB)/.installed ## Build, train and resume each library on OpenMMLab's own last releases
+	$(BIN_OPENMMLAB)/python -m pytest tests/smoke tests/test_compat.py
+
+lint: install ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove the environments and caches; data/ and work_dirs/ stay
+	rm -rf $(VENV) $(VENV_OPENMMLAB) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+# The file .installed is written last, so an interrupted install is done again, and a finished one is not repeated.
+$(VENV)/.installed: setup.py pyproject.toml requirements/onedl.txt requirements/dev.txt
+	$(call make-environment,$(VENV))
+	$(BIN)/python -m pip install -r requirements/onedl.txt -r requirements/dev.txt -e .
+	$(call finish-environment,$(BIN),requirements/onedl.txt)
+	touch $@
+
+$(VENV_OPENMMLAB)/.installed: setup.py pyproject.toml requirements/openmmlab.txt requirements/dev.txt
+	$(call make-environment,$(VENV_OPENMMLAB))
+	VASOMIM_STACK=openmmlab $(BIN_OPENMMLAB)/python -m pip install -r requirements/openmmlab.txt -r requirements/dev.txt -e .
+	$(call finish-environment,$(BIN_OPENMMLAB),requirements/openmmlab.txt)
+	touch $@
+
+define make-environment
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo 'Python 3.10 to 3.13 is needed: make PYTHON=python3.12 ...'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+		|| { echo 'This Python cannot make environments. On Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --upgrade pip
+endef
+
+# Both opencv-python and opencv-python-headless unpack into cv2; the headless one has to come last, as it needs no libGL.
+define finish-environment
+	$(1)/python -m pip install --no-deps --force-reinstall "$$(grep opencv-python-headless== $(2))"
+endef

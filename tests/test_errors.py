@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pickle
+
+from vasomim.errors import DatasetError, VasoMIMError, did_you_mean
+
+
+def test_an_error_says_where_what_and_how_to_mend_it():
+    error = DatasetError('frames/17.png', 'the file is truncated.', 'Copy it again.')
+    assert isinstance(error, VasoMIMError)
+    assert str(error) == 'frames/17.png: the file is truncated.\n  Copy it again.'
+
+
+def test_an_error_survives_the_way_out_of_a_worker_process():
+    error = pickle.loads(pickle.dumps(DatasetError('17.png', 'the file is truncated.', 'Copy it again.')))
+    assert (error.where, error.what, error.cure) == ('17.png', 'the file is truncated.', 'Copy it again.')
+
+
+def test_did_you_mean_suggests_only_what_resembles():
+    assert did_you_mean('tarin', ['train', 'extract']) == " Did you mean 'train'?"
+    assert did_you_mean('banana', ['train', 'extract']) == ''
+    assert did_you_mean('anything', []) == ''

@@ -1,0 +1,150 @@
+"""The one place that knows the quirks of the OpenMMLab stack.
+
+:func:`prepare` does three things, each once and only where needed:
+
+* Where mmcv comes without its compiled operators, a stand-in for ``mmcv._ext`` lets mmcv, mmpretrain, mmseg and mmdet
+  be imported and trained: NMS and RoIAlign run through torchvision, every other operator says how to get it.
+* The classes that mmengine's own checkpoints hold join torch's allow-list, so that resuming works with the safe
+  unpickler that torch >= 2.6 uses by default.
+* mmengine keeps a fixed list of packages whose configs ``_base_ = 'package::...'`` finds; this one joins it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.machinery
+import importlib.util
+import pickle
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from vasomim.errors import StackError
+
+OPERATORS = 'mmcv._ext'
+
+
+class OperatorsStandIn(ModuleType):
+    """Answers for mmcv's compiled operators: ``nms`` through torchvision, all others with a clear error."""
+
+    def __init__(self) -> None:
+        super().__init__(OPERATORS, 'Stand-in for the compiled operators of mmcv.')
+        # importlib.util.find_spec, with which libraries ask for the operators, raises ValueError without a spec.
+        self.__spec__ = importlib.machinery.ModuleSpec(OPERATORS, loader=None, origin='vasomim.compat')
+
+    def nms(self, boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, offset: int = 0) -> torch.Tensor:
+        """Suppress boxes that overlap a better one; takes the place of mmcv's operator of this name.
+
+        Args:
+            boxes: Corners x1, y1, x2, y2, (N, 4).
+            scores: (N,).
+            iou_threshold: A box is dropped where its IoU with a kept, better one exceeds this.
+            offset: 0, or 1 where x2 and y2 name the last pixel inside the box.
+
+        Returns:
+            Indices of the kept boxes by falling score, (K,) int64.
+        """
+        from torchvision.ops import nms
+
+        # Widths, heights and overlaps all use x2 - x1 + offset, which is the plain rule for corners moved by offset.
+        return nms(boxes + boxes.new_tensor([0, 0, offset, offset]), scores, iou_threshold)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith('__'):  # Python's own probes, such as __path__ and __file__.
+            raise AttributeError(name)
+
+        def unavailable(*_args: Any, **_kwargs: Any) -> Any:
+            raise StackError(
+                f'mmcv operator {name}',
+                'it is a compiled one, and the installed mmcv has none (NMS and RoIAlign run through torchvision).',
+                'Install mmcv with its operators compiled for your PyTorch, or choose a model that needs none.',
+            )
+
+        return unavailable
+
+
+def prepare() -> None:
+    """Make the installed stack ready; repeating the call changes nothing.
+
+    Raises:
+        ModuleNotFoundError: If mmengine or mmcv is not installed.
+    """
+    if not has_compiled_operators() and not isinstance(sys.modules.get(OPERATORS), OperatorsStandIn):
+        _install_stand_in()
+    _allow_mmengine_checkpoints()
+    _publish_configs()
+
+
+def has_compiled_operators() -> bool:
+    """Tell whether mmcv brings its compiled operators; the stand-in does not count.
+
+    Raises:
+        ModuleNotFoundError: If mmcv is not installed.
+    """
+    if isinstance(sys.modules.get(OPERATORS), OperatorsStandIn):
+        return False
+    return importlib.util.find_spec(OPERATORS) is not None
+
+
+def _install_stand_in() -> None:
+    import mmcv
+
+    stand_in = OperatorsStandIn()
+    sys.modules[OPERATORS] = stand_in
+    mmcv._ext = stand_in  # What importing a real submodule would do.
+
+    roi_align = importlib.import_module('mmcv.ops').RoIAlign
+    build = roi_align.__init__
+
+    @functools.wraps(build)
+    def build_with_torchvision(self: Any, *args: Any, **kwargs: Any) -> None:
+        build(self, *args, **kwargs)
+        # torchvision only averages; maximum pooling is left to end in the missing operator's error.
+        self.use_torchvision = self.pool_mode == 'avg'
+
+    roi_align.__init__ = build_with_torchvision
+
+
+def _allow_mmengine_checkpoints() -> None:
+    """Allow-list what ``Runner.save_checkpoint`` writes besides tensors: the scalar histories and NumPy scalars."""
+    from mmengine.logging import HistoryBuffer
+
+    allowed: dict[str, Any] = {
+        f'{HistoryBuffer.__module__}.HistoryBuffer': HistoryBuffer,
+        'builtins.getattr': _statistic_of_history,
+        'numpy.ndarray': np.ndarray,
+        'numpy.dtype': np.dtype,
+    }
+    for scalar in (np.float64, np.float32, np.int64):
+        kind = type(np.dtype(scalar))
+        allowed[f'numpy.dtypes.{kind.__name__}'] = kind
+    multiarray = importlib.import_module('numpy._core.multiarray' if hasattr(np, '_core') else 'numpy.core.multiarray')
+    for core in ('core', '_core'):  # NumPy 2 renamed it; checkpoints travel between machines with either.
+        for function in ('_reconstruct', 'scalar'):
+            allowed[f'numpy.{core}.multiarray.{function}'] = getattr(multiarray, function)
+    # With their names, as onedl-mmengine withdraws what it allow-lists itself, without names, after each load.
+    torch.serialization.add_safe_globals([(value, name) for name, value in allowed.items()])
+
+
+def _statistic_of_history(owner: type, name: str) -> Any:
+    """Take the place of ``getattr`` in a checkpoint, where it names the statistics of a history and nothing else.
+
+    Raises:
+        pickle.UnpicklingError: For any other attribute; the real ``getattr`` would let a checkpoint reach every module.
+    """
+    from mmengine.logging import HistoryBuffer
+
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise pickle.UnpicklingError(f'{owner!r}: a checkpoint may not ask for its attribute {name!r}.')
+    return getattr(owner, name)
+
+
+def _publish_configs() -> None:
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    MODULE2PACKAGE.setdefault('vasomim', 'vasomim')

@@ -1,0 +1,42 @@
+"""mmpretrain's registries, importable with and without mmcv's compiled operators."""
+
+import contextlib
+import io
+
+import mmengine.registry
+from mmengine.registry import Registry
+
+from vasomim import compat
+
+compat.prepare()
+
+# onedl-mmpretrain prints on import that an optional service of its makers is missing; a user would take it for a fault.
+with contextlib.redirect_stdout(io.StringIO()):
+    import mmpretrain.datasets  # noqa: F401
+    from mmpretrain.registry import (
+        DATASETS,
+        HOOKS,
+        METRICS,
+        MODELS,
+        OPTIM_WRAPPER_CONSTRUCTORS,
+        PARAM_SCHEDULERS,
+        RUNNERS,
+        TRANSFORMS,
+    )
+
+# What `_base_ = 'vasomim::...'` brings into a config of another project carries this package as its scope.
+LOCATIONS = ['vasomim.models', 'vasomim.data', 'vasomim.evaluation.pretraining_metrics', 'vasomim.engine']
+for root in [value for value in vars(mmengine.registry).values() if isinstance(value, Registry)]:
+    if root.parent is None and 'mmpretrain' in root.children and 'vasomim' not in root.children['mmpretrain'].children:
+        Registry(root.name, parent=root.children['mmpretrain'], scope='vasomim', locations=LOCATIONS)
+
+__all__ = [
+    'DATASETS',
+    'HOOKS',
+    'METRICS',
+    'MODELS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
+    'PARAM_SCHEDULERS',
+    'RUNNERS',
+    'TRANSFORMS',
+]
