@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vasomim.checkpoint import (
+    FAMILIES,
+    load_model,
+    load_tensors,
+    load_weights,
+    read_checkpoint,
+    rename,
+    save_weights,
+)
+from vasomim.cli import main
+from vasomim.errors import CheckpointError
+from vasomim.models import UNeXt
+
+from .models.builders import build, vasomim_config
+
+
+class Payload:
+    """What a malicious checkpoint holds: code that runs on loading."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    target = tmp_path / 'owned'
+    torch.save({'state_dict': {'a': torch.zeros(1)}, 'extra': Payload(target)}, tmp_path / 'bad.pth')
+    with pytest.raises(CheckpointError, match='could run code'):
+        read_checkpoint(tmp_path / 'bad.pth')
+    assert not target.exists()
+    with open(tmp_path / 'bare.pth', 'wb') as file:
+        pickle.dump(Payload(target), file)
+    with pytest.raises(CheckpointError, match=r'bare\.pth'):
+        read_checkpoint(tmp_path / 'bare.pth')
+    assert not target.exists()
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f'cut{suffix}'
+    tensors = UNeXt().state_dict()
+    torch.save(tensors, path) if suffix == '.pth' else save_weights(tensors, path)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(CheckpointError, match=f'cut{suffix}'):
+        read_checkpoint(path)
+
+
+def test_a_missing_file_or_name_is_answered_with_what_exists(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match='no such checkpoint'):
+        read_checkpoint(tmp_path / 'nothing.pth')
+    with pytest.raises(CheckpointError, match="Did you mean 'unext_s'"):
+        load_weights(UNeXt(), 'unext_m')
+
+
+def test_a_run_is_known_by_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match='folder without a checkpoint'):
+        read_checkpoint(tmp_path)
+    (tmp_path / 'last_checkpoint').write_text('/moved/since/epoch_2.pth')
+    with pytest.raises(CheckpointError, match=r'epoch_2\.pth, which is not there'):
+        read_checkpoint(tmp_path)
+    torch.save({'state_dict': {'a': torch.ones(2)}}, tmp_path / 'epoch_2.pth')
+    assert torch.equal(read_checkpoint(tmp_path).tensors['a'], torch.ones(2))
+
+
+def test_another_architecture_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    save_weights(UNeXt(widths=(4, 8, 16, 32, 64)).state_dict(), tmp_path / 'narrow.safetensors')
+    model = UNeXt()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r'another architecture: decoder\.0\.block.* is .* there and .* here'):
+        load_weights(model, tmp_path / 'narrow.safetensors')
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_the_report_counts_every_tensor() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 4))
+    tensors = {
+        '0.weight': torch.ones(3, 2),
+        '0.bias': torch.zeros(9),
+        '1.weight': torch.ones(4, 3),
+        'extra': torch.zeros(1),
+    }
+    report = load_tensors(model, tensors, 'somewhere', least=0.5)
+    assert (report.matched, report.missing, report.unexpected, report.mismatched) == (
+        ['0.weight', '1.weight'],
+        ['1.bias'],
+        ['extra'],
+        ['0.bias'],
+    )
+    assert report.share == 0.5
+    assert torch.all(model[1].weight == 1)
+    with pytest.raises(CheckpointError, match=r'0\.bias is \(9,\) there and \(3,\) here'):
+        load_tensors(model, tensors, 'somewhere', least=0.6)
+
+
+def test_a_checkpoint_with_its_config_rebuilds_its_model(tmp_path: Path) -> None:
+    config = vasomim_config()
+    model = build(config)
+    torch.save({'meta': {'cfg': f'model = {config!r}\n'}, 'state_dict': model.state_dict()}, tmp_path / 'run.pth')
+    assert main('convert', [str(tmp_path / 'run.pth'), str(tmp_path / 'run.safetensors')]) == 0
+    for name in ('run.pth', 'run.safetensors'):
+        again = load_model(tmp_path / name)
+        assert not again.training
+        for key, tensor in model.state_dict().items():
+            assert torch.equal(again.state_dict()[key], tensor)
+    torch.save(model.state_dict(), tmp_path / 'bare.pth')
+    with pytest.raises(CheckpointError, match='carries no config'):
+        load_model(tmp_path / 'bare.pth')
+
+
+def test_convert_gives_authors_names_ours(tmp_path: Path) -> None:
+    model = build(vasomim_config())
+    theirs = {
+        'cls_token': 'backbone.cls_token',
+        'blocks.1.norm2.bias': 'backbone.layers.1.ln2.bias',
+        'blocks.0.attn.qkv.weight': 'backbone.layers.0.attn.qkv.weight',
+        'decoder_blocks.0.mlp.fc1.weight': 'neck.decoder_blocks.0.ffn.layers.0.0.weight',
+        'decoder_norm.bias': 'neck.ln1.bias',
+        'mask_token': 'neck.mask_token',
+    }
+    own = model.state_dict()
+    torch.save({'model': {name: own[ours] for name, ours in theirs.items()}}, tmp_path / 'authors.pth')
+    assert main('convert', [str(tmp_path / 'authors.pth'), str(tmp_path / 'ours.safetensors')]) == 0
+    converted = load_file(tmp_path / 'ours.safetensors')
+    assert set(converted) == set(theirs.values())
+    assert all(torch.equal(converted[ours], own[ours]) for ours in theirs.values())
+    assert main('convert', [str(tmp_path / 'authors.pth'), str(tmp_path / 'ours.pth')]) == 2
+
+
+def test_our_own_names_are_left_alone() -> None:
+    for model in (UNeXt(), build(vasomim_config())):
+        assert set(rename(model.state_dict())) == set(model.state_dict())
+    assert set(FAMILIES) == {'unext', 'mae'}
