@@ -1,0 +1,113 @@
+"""Detection sets in the prepared layout, for mmdet; importing registers them there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vasomim import compat
+
+compat.prepare()
+
+from mmdet.datasets import CocoDataset  # noqa: E402
+from mmdet.registry import DATASETS  # noqa: E402
+
+from vasomim.data.prepared_split import open_split  # noqa: E402
+from vasomim.errors import DatasetError, did_you_mean  # noqa: E402
+from vasomim.prepare.coco import check_used, load_coco  # noqa: E402
+from vasomim.prepare.prepared import boxes_path  # noqa: E402
+
+
+class PreparedDetection(CocoDataset):
+    """A split of a prepared set with boxes, read from its COCO file.
+
+    Args:
+        data_root: Folder of the prepared set.
+        split: 'train', 'val' or 'test'.
+        label_fraction: Part of the split that is used, in (0, 1]; a smaller part lies in a larger one. Leave it at 1
+            for evaluation: mmdet's metric compares with all images of the file.
+        seed: Of the choice of that part.
+        exclude: File of frames to leave out, see :func:`vasomim.data.prepared_split.excluded_names`.
+        pipeline: Transforms, or their configs.
+        **kwargs: See ``mmdet.datasets.CocoDataset``.
+
+    Raises:
+        DatasetError: If ``data_root`` is not the prepared set that this class reads, files are missing, or the COCO
+            file's categories are not the classes, which mmdet would report as a score of 0 or -1.
+        ConfigError: If an option is out of range.
+    """
+
+    SET: str | None = None
+
+    def __init__(
+        self,
+        data_root: str | Path,
+        split: str = 'train',
+        label_fraction: float = 1.0,
+        seed: int = 0,
+        exclude: str | Path | None = None,
+        pipeline: Sequence = (),
+        **kwargs: Any,
+    ) -> None:
+        description, self.names = open_split(
+            type(self).__name__, data_root, split, label_fraction, seed, exclude, self.SET, 'boxes'
+        )
+        self.root = Path(data_root).expanduser()
+        if self.SET is None:
+            kwargs.setdefault('metainfo', {'classes': tuple(description['classes'])})
+        super().__init__(
+            data_root=str(self.root),
+            ann_file=boxes_path(Path(), split).name,
+            data_prefix={'img': 'images'},
+            pipeline=list(pipeline),
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """List the chosen frames with their boxes.
+
+        Raises:
+            DatasetError: If the categories are not the classes, the file does not list a frame of the split, or an
+                image is missing.
+        """
+        path = Path(self.ann_file)
+        content = load_coco(path)
+        check_used(path, content)
+        categories = [str(entry['name']) for entry in sorted(content['categories'], key=lambda entry: entry['id'])]
+        for label in self.metainfo['classes']:
+            if label not in categories:
+                hint = did_you_mean(label, categories)
+                what = f"there is no category '{label}' in it.{hint}"
+                raise DatasetError(path, what, f'Its categories are {", ".join(categories)}; name classes like them.')
+        wanted = set(self.names)
+        found = [sample for sample in super().load_data_list() if Path(sample['img_path']).stem in wanted]
+        if len(found) != len(wanted):
+            missing = sorted(wanted - {Path(sample['img_path']).stem for sample in found})
+            what = f'{len(missing)} frames of the split are not in it (first: {missing[0]}).'
+            raise DatasetError(path, what, 'Prepare the set again.')
+        for sample in found:
+            if not Path(sample['img_path']).is_file():
+                raise DatasetError(sample['img_path'], 'this image is missing.', 'Prepare the set again.')
+        return found
+
+
+@DATASETS.register_module()
+class ARCADEStenosisBoxes(PreparedDetection):
+    """ARCADE-S as boxes around stenosed stretches."""
+
+    SET = 'arcade_s'
+    METAINFO: ClassVar = {'classes': ('stenosis',), 'palette': [(250, 190, 40)]}
+
+
+@DATASETS.register_module()
+class DanilovStenosis(PreparedDetection):
+    """The Stenosis set of Danilov et al. (2021), split by patient."""
+
+    SET = 'stenosis'
+    METAINFO: ClassVar = {'classes': ('Stenosis',), 'palette': [(250, 190, 40)]}
+
+
+@DATASETS.register_module()
+class FolderDetection(PreparedDetection):
+    """Any prepared set with boxes; its classes come from its ``dataset.json``."""

@@ -1,0 +1,105 @@
+"""Which frames of a prepared set a reader takes: a split, a part of it, without those of a list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vasomim.errors import ConfigError, DatasetError, did_you_mean
+from vasomim.prepare.plan import SPLITS
+from vasomim.prepare.prepared import read_description, read_split
+
+ARCADE_LIST = 'arcade'
+"""The value of ``exclude`` that names the list that comes with this package."""
+
+
+def open_split(
+    owner: str,
+    root: str | Path,
+    split: str,
+    label_fraction: float = 1.0,
+    seed: int = 0,
+    exclude: str | Path | None = None,
+    expected: str | None = None,
+    needs: str = 'masks',
+) -> tuple[dict[str, Any], list[str]]:
+    """Open a prepared set and choose frames.
+
+    Args:
+        owner: The reader, for errors.
+        root: Folder of the prepared set.
+        split: 'train', 'val' or 'test'.
+        label_fraction: Part of the split, in (0, 1]: a smaller part of the same seed lies in a larger one.
+        seed: Of that choice.
+        exclude: File of frames to leave out, see :func:`excluded_names`.
+        expected: Name of the set that ``root`` has to be; None: any.
+        needs: What the set has to hold: 'masks' or 'boxes'.
+
+    Returns:
+        The set's description and the sorted names, at least one.
+
+    Raises:
+        ConfigError: If an option is out of range.
+        DatasetError: If the folder is another set, none, or nothing is left of the split.
+    """
+    if split not in SPLITS:
+        hint = did_you_mean(str(split), SPLITS)
+        raise ConfigError(f'{owner}.split', f'{split!r} is no split.{hint}', f'Choose from {", ".join(SPLITS)}.')
+    if not 0 < label_fraction <= 1:
+        raise ConfigError(f'{owner}.label_fraction', f'{label_fraction} is no part.', 'Set it in (0, 1].')
+    description = read_description(root)
+    if expected is not None and description['name'] != expected:
+        raise DatasetError(
+            root,
+            f"this is the prepared set '{description['name']}'; {owner} reads '{expected}'.",
+            'Name the folder of that set, or use the reader of this one.',
+        )
+    if not description[needs]:
+        other = 'boxes' if needs == 'masks' else 'masks'
+        raise DatasetError(root, f'this set has {other}, but no {needs}.', f'Use a reader of {other}.')
+    names = read_split(Path(root).expanduser(), split)
+    if not names:
+        cure = 'Prepare the set with other shares (--val, --test), or with more patients.'
+        raise DatasetError(root, f"its split '{split}' is empty.", cure)
+    names = choose_part(names, label_fraction, seed)
+    left_out = excluded_names(exclude) if exclude is not None else set()
+    kept = [name for name in names if name not in left_out]
+    if not kept:
+        raise DatasetError(root, f'exclude leaves nothing of the {len(names)} frames.', 'Use another list.')
+    return description, kept
+
+
+def choose_part(names: Sequence[str], fraction: float, seed: int) -> list[str]:
+    """Return a seeded part of names, at least one, sorted; parts of one seed are nested."""
+    ordered = sorted(names)
+    chosen = np.random.default_rng(seed).permutation(len(ordered))[: max(1, round(fraction * len(ordered)))]
+    return [ordered[k] for k in sorted(chosen)]
+
+
+def excluded_names(path: str | Path) -> Collection[str]:
+    """Read a list of frames to leave out.
+
+    Args:
+        path: JSON with a list under 'exclude', as ``vasomim check --write-exclusions`` writes it; or 'arcade' for the
+            list that comes with this package: ARCADE's training frames that resemble a validation frame of either task.
+
+    Raises:
+        DatasetError: If it cannot be read.
+    """
+    cure = "Name a file of `vasomim check --write-exclusions`, or 'arcade'."
+    try:
+        if str(path) == ARCADE_LIST:
+            text = resources.files('vasomim.prepare').joinpath('arcade_near_duplicates.json').read_text('utf-8')
+        else:
+            text = Path(path).expanduser().read_text(encoding='utf-8')
+        content = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise DatasetError(path, f'this list cannot be read: {error}.', cure) from error
+    if not isinstance(content, dict) or not isinstance(content.get('exclude'), list):
+        raise DatasetError(path, "there is no list 'exclude' in it.", cure)
+    return set(content['exclude'])
