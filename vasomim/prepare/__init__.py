@@ -1,0 +1,1 @@
+"""From what was published or recorded to what training reads."""

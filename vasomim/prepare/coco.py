@@ -1,0 +1,161 @@
+"""Read COCO annotation files, checked: what the tools that use them only notice as a score of zero is an error here."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vasomim.errors import DatasetError, did_you_mean
+from vasomim.prepare.plan import Instance, Repairs
+from vasomim.prepare.polygons import read_instance
+
+
+@dataclass(frozen=True)
+class CocoImage:
+    """An entry of a COCO file: its image, the size the file names, and its instances."""
+
+    path: Path
+    size: tuple[int, int]
+    instances: tuple[Instance, ...]
+
+
+def load_coco(path: Path) -> dict[str, Any]:
+    """Read a COCO file.
+
+    Raises:
+        DatasetError: If it cannot be read, is not JSON, lacks a list, or repeats the id of an image or a category.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise DatasetError(path, f'cannot be read: {error.strerror}.', 'Unpack the archive again.') from error
+    except ValueError as error:
+        raise DatasetError(path, f'not valid JSON: {error}.', 'Unpack or download the archive again.') from error
+    for key in ('images', 'annotations', 'categories'):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise DatasetError(path, f"no COCO file: it has no list '{key}'.", 'Export the annotations as COCO JSON.')
+        needed = {
+            'images': ('id', 'file_name', 'width', 'height'),
+            'annotations': ('id', 'image_id', 'category_id'),
+            'categories': ('id', 'name'),
+        }[key]
+        for entry in content[key]:
+            lacking = [name for name in needed if not isinstance(entry, dict) or name not in entry]
+            if lacking:
+                raise DatasetError(path, f"an entry of '{key}' has no '{lacking[0]}'.", 'Export the file again.')
+            if key == 'images' and not all(is_length(entry[side]) for side in ('width', 'height')):
+                what = f'{entry["file_name"]} has the size {entry["width"]} x {entry["height"]}.'
+                raise DatasetError(path, what, 'Width and height are numbers of pixels; export the file again.')
+        twice = repeated_ids(content[key])
+        if twice and key != 'annotations':  # Those are numbered anew; nothing refers to them.
+            what = f"{len(twice)} ids stand more than once in '{key}' (first: {twice[0]})."
+            raise DatasetError(path, what, 'Ids have to differ, or annotations land on wrong images.')
+    return content
+
+
+def is_length(value: Any) -> bool:
+    """Return whether a value is a number of pixels."""
+    return isinstance(value, int | float) and value > 0 and value == int(value)
+
+
+def repeated_ids(entries: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the ids that more than one entry has."""
+    return [number for number, times in Counter(entry['id'] for entry in entries).items() if times > 1]
+
+
+def check_categories(path: Path, content: Mapping[str, Any], published: Mapping[int, str]) -> None:
+    """Compare the categories of a COCO file with the published ones; a file may lack some that it does not use.
+
+    Raises:
+        DatasetError: If one has another name or id than published, or an annotation uses one that is not listed.
+    """
+    listed = {entry['id']: str(entry['name']) for entry in content['categories']}
+    expected = ', '.join(f'{number}: {name}' for number, name in published.items())
+    for number, name in listed.items():
+        if name not in published.values():
+            hint = did_you_mean(name, published.values()) or did_you_mean(name.lower(), published.values())
+            raise DatasetError(path, f"there is no category '{name}'.{hint}", f'Published are {expected}.')
+        if published.get(number) != name:
+            what = f"category '{name}' has the id {number}, which is not the published one."
+            raise DatasetError(path, what, f'Published are {expected}.')
+    check_used(path, content)
+
+
+def check_used(path: Path, content: Mapping[str, Any]) -> None:
+    """Check that every annotation's category is listed.
+
+    Raises:
+        DatasetError: If one is not.
+    """
+    listed = {entry['id'] for entry in content['categories']}
+    unknown = Counter(entry['category_id'] for entry in content['annotations'] if entry['category_id'] not in listed)
+    if unknown:
+        number, times = unknown.most_common(1)[0]
+        what = f'{times} annotations have the category id {number}, which the file does not list.'
+        raise DatasetError(path, what, 'Add the category to the file, or correct the annotations.')
+
+
+def read_coco(
+    path: Path,
+    folder: Path,
+    content: Mapping[str, Any],
+    class_of: Callable[[int], int | None],
+    repairs: Repairs,
+    skip_missing: bool = False,
+    label: str | None = None,
+) -> list[CocoImage]:
+    """Return the images of a COCO file with their instances.
+
+    Args:
+        path: The file, for errors.
+        folder: Where its images lie.
+        content: What :func:`load_coco` read from it.
+        class_of: The class, 1 to K, of a category id; None leaves the annotation out, which is counted.
+        repairs: Gets what was changed.
+        skip_missing: Whether images that are not on disk are left out instead of being an error.
+        label: Names the file in the list of repairs.
+
+    Raises:
+        DatasetError: If images are missing on disk, or an annotation cannot be understood.
+    """
+    label = label or path.name
+    for number in repeated_ids(content['annotations']):
+        repairs.add('annotation ids that stood more than once made unique', f'{label} id {number}')
+    by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for entry in content['annotations']:
+        by_image[entry['image_id']].append(entry)
+    here = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    names = [Path(str(image['file_name'])).name for image in content['images']]
+    missing = [name for name in names if name not in here]
+    if missing and not skip_missing:
+        what = f'{len(missing)} of {len(names)} images are missing on disk (first: {folder / missing[0]}).'
+        raise DatasetError(path, what, 'Unpack the archive again, or pass --skip-missing to leave them out.')
+    for name in missing:
+        repairs.add('images missing on disk left out', f'{label} {name}')
+    for name in sorted(here - set(names)):
+        repairs.add('files beside the images without an entry left out', f'{label} {name}')
+    found = []
+    for image, name in zip(content['images'], names, strict=True):
+        entries = by_image.pop(image['id'], [])
+        if name not in here:
+            continue
+        width, height = int(image['width']), int(image['height'])
+        instances = []
+        for entry in entries:
+            place = f'{label} annotation {entry["id"]} of {name}'
+            category = class_of(entry['category_id'])
+            if category is None:
+                repairs.add('annotations of other classes left out', place)
+                continue
+            instance = read_instance(entry, category, width, height, place, repairs)
+            if instance is not None:
+                instances.append(instance)
+        found.append(CocoImage(folder / name, (width, height), tuple(instances)))
+    for entry in (entry for entries in by_image.values() for entry in entries):
+        place = f'{label} annotation {entry["id"]}'
+        repairs.add('annotations of images that are not listed left out', place)
+    return found
