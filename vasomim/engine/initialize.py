@@ -1,0 +1,103 @@
+"""Start a downstream task from a pre-trained encoder, and keep the report of what was loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.models.utils import resize_pos_embed
+from torch import Tensor, nn
+
+from vasomim.checkpoint import Checkpoint, LoadReport, load_tensors, read_checkpoint
+from vasomim.engine.terminal import tell
+from vasomim.errors import CheckpointError
+from vasomim.registry import HOOKS
+
+PREFIX = 'backbone.'
+LEAST = 0.95
+
+
+@HOOKS.register_module()
+class EncoderInitHook(Hook):
+    """Loads a pre-trained encoder into ``model.backbone`` when a training starts, not when it is resumed.
+
+    It comes after mmengine has initialized the weights, which would overwrite them. The report is printed and written
+    to ``encoder_init.json`` in the work directory.
+
+    Args:
+        checkpoint: What :func:`vasomim.checkpoint.read_checkpoint` reads.
+        least: Share of the encoder's tensors that must match, in [0, 1].
+    """
+
+    def __init__(self, checkpoint: str, least: float = LEAST) -> None:
+        self.checkpoint = checkpoint
+        self.least = least
+
+    def before_train(self, runner: Runner) -> None:
+        """Load, unless this training goes on from a checkpoint of its own."""
+        if runner.iter > 0 or runner._has_loaded:
+            return
+        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        report = load_encoder(model.backbone, self.checkpoint, self.least)
+        if is_main_process():
+            path = Path(runner.work_dir) / 'encoder_init.json'
+            content = {**asdict(report), 'share': report.share}
+            path.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+        tell(runner.logger, f'encoder from {report}')
+
+
+def load_encoder(backbone: nn.Module, source: str | Path, least: float = LEAST) -> LoadReport:
+    """Load the encoder of a checkpoint into a plain ViT; its position embeddings are resized to the ViT's grid.
+
+    Args:
+        backbone: A :class:`~vasomim.models.plain_vit.PlainViT`, or another module of the same tensor names.
+        source: As in :func:`vasomim.checkpoint.read_checkpoint`: of any pre-training method, or of a downstream task.
+        least: Share of the encoder's tensors that must match, in [0, 1].
+
+    Raises:
+        CheckpointError: If fewer match, or the grid of the positions is not known.
+    """
+    checkpoint = read_checkpoint(source)
+    tensors = {
+        name[len(PREFIX) :]: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(PREFIX)
+    } or checkpoint.tensors
+    positions, grid = tensors.get('pos_embed'), getattr(backbone, 'patch_resolution', None)
+    if positions is not None and grid is not None and positions.shape[1] != 1 + grid[0] * grid[1]:
+        tensors = {**tensors, 'pos_embed': resized(positions, source_grid(checkpoint, positions, source), tuple(grid))}
+    return load_tensors(backbone, tensors, str(source), least)
+
+
+def resized(positions: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
+    """Return position embeddings (1, 1 + h * w, C), class token first, for another grid, by bicubic interpolation."""
+    return resize_pos_embed(positions, source, target, mode='bicubic', num_extra_tokens=1)
+
+
+def source_grid(checkpoint: Checkpoint, positions: Tensor, source: str | Path) -> tuple[int, int]:
+    """Return the grid of a checkpoint's position embeddings: from its config, else a square.
+
+    Raises:
+        CheckpointError: If it is neither.
+    """
+    patches = positions.shape[1] - 1
+    if checkpoint.config is not None:
+        backbone = Config.fromstring(checkpoint.config, '.py').model.backbone
+        size, patch = backbone.get('img_size', 224), backbone.get('patch_size') or 16
+        height, width = (size, size) if isinstance(size, int) else size
+        if (height // patch) * (width // patch) == patches:
+            return height // patch, width // patch
+    side = math.isqrt(patches)
+    if side * side != patches:
+        raise CheckpointError(
+            source,
+            f'its {patches} position embeddings form no square, and it carries no config that says their grid.',
+            'Take the checkpoint that the training wrote, which carries its config.',
+        )
+    return side, side

@@ -1,0 +1,259 @@
+"""mmengine's runner with a learning rate that fits the true global batch, and an exact continuation."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.dist import is_distributed
+from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from vasomim.engine.seeding import seed_worker
+from vasomim.engine.terminal import count, replace_terminal_handler, tell
+from vasomim.errors import CheckpointError, ConfigError
+from vasomim.registry import RUNNERS
+
+
+@dataclass(frozen=True)
+class ScaledRate:
+    """A learning rate given for a reference batch, scaled linearly to the batch that a step of the optimizer sees.
+
+    Attributes:
+        base: Learning rate at the reference batch.
+        reference: Frames of the reference batch.
+        batch: Frames per process and iteration.
+        processes: Number of processes.
+        accumulation: Iterations per step of the optimizer.
+    """
+
+    base: float
+    reference: int
+    batch: int
+    processes: int
+    accumulation: int
+
+    @property
+    def total(self) -> int:
+        """Frames per step of the optimizer."""
+        return self.batch * self.processes * self.accumulation
+
+    @property
+    def factor(self) -> float:
+        """What the base rate is multiplied by."""
+        return self.total / self.reference
+
+    def __str__(self) -> str:
+        return (
+            f'learning rate {self.base:.1e} x {self.total}/{self.reference} = {self.base * self.factor:.2e} '
+            f'(batch {self.batch} x {count(self.processes, "process")} x '
+            f'{count(self.accumulation, "accumulation step")})'
+        )
+
+
+@RUNNERS.register_module()
+class PretrainRunner(Runner):
+    """Runner for pre-training, selected by ``runner_type = 'PretrainRunner'``.
+
+    It differs from mmengine's runner in this:
+
+    - ``auto_scale_lr = dict(enable=True, base_batch_size=256)`` counts processes and accumulated iterations.
+    - A checkpoint to resume from must fit the model completely. The learning rate, the schedule and the seed in it win
+      over those of the config, and the frames are drawn in the order in which the interrupted run would have.
+    - Workers are seeded anew in each epoch, so that crops differ between epochs and a resumed run repeats them.
+    - With ``ProgressHook`` the terminal shows what a person reads, and the log file everything.
+    - Several processes also run without GPUs (``--launcher pytorch``, gloo).
+    """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up the processes; mmengine starts them on GPUs only.
+
+        Raises:
+            ConfigError: If a launcher other than 'pytorch' is to start processes on a machine without GPU.
+        """
+        if self.distributed and not is_distributed() and not torch.cuda.is_available():
+            if self.launcher != 'pytorch':
+                raise ConfigError(
+                    f'--launcher {self.launcher}',
+                    'PyTorch sees no GPU on this machine.',
+                    'Without GPUs, start the processes by `torchrun` and pass --launcher pytorch.',
+                )
+            torch.distributed.init_process_group('gloo')
+        super().setup_env(env_cfg)
+
+    def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
+        """Build the logger, and leave the terminal to ``ProgressHook`` where the config has one."""
+        logger = super().build_logger(log_level, log_file, **kwargs)
+        hooks = [*(self.cfg.get('default_hooks') or {}).values(), *(self.cfg.get('custom_hooks') or [])]
+        if any(isinstance(hook, dict) and str(hook.get('type')).endswith('ProgressHook') for hook in hooks):
+            replace_terminal_handler(logger)
+        return logger
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for several processes; mmengine always names a GPU for it."""
+        if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
+            model_wrapper_cfg = {
+                'type': 'MMDistributedDataParallel',
+                'device_ids': None,
+                'broadcast_buffers': False,
+                'find_unused_parameters': self.cfg.get('find_unused_parameters', False),
+            }
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a loader whose workers are seeded by :func:`seed_worker` unless the config says otherwise."""
+        if isinstance(dataloader, dict) and 'worker_init_fn' not in dataloader:
+            dataloader = {**dataloader, 'worker_init_fn': {'type': seed_worker}}
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the loop, with frames for at least one iteration an epoch.
+
+        Raises:
+            ConfigError: If all frames together do not fill one batch, and smaller batches are dropped.
+        """
+        built = super().build_train_loop(loop)
+        loader = built.dataloader
+        if len(loader) == 0:
+            raise ConfigError(
+                'train_dataloader',
+                f'{count(len(loader.dataset), "frame")} do not fill one batch of {frames_per_batch(loader)} in each of '
+                f'{count(self.world_size, "process")}, and incomplete batches are dropped.',
+                'Lower train_dataloader.batch_size, or set train_dataloader.drop_last=False.',
+            )
+        return built
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale the learning rate of every parameter group to the global batch, and say so.
+
+        Args:
+            optim_wrapper: The optimizer, before its schedulers are built.
+            auto_scale_lr: ``enable``, and ``base_batch_size``: the batch that the config's rate is meant for.
+
+        Raises:
+            ConfigError: If scaling is enabled without ``base_batch_size``.
+        """
+        wrappers = optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) else [optim_wrapper]
+        enabled = bool(auto_scale_lr and auto_scale_lr.get('enable', False))
+        if enabled and 'base_batch_size' not in auto_scale_lr:  # type: ignore[operator]
+            raise ConfigError(
+                'auto_scale_lr',
+                'base_batch_size is missing.',
+                'Set the batch that optim_wrapper.optimizer.lr is meant for, such as 256.',
+            )
+        for wrapper in wrappers:
+            rate = self.scaled_rate(wrapper, auto_scale_lr['base_batch_size'] if enabled else None)  # type: ignore
+            for group in wrapper.optimizer.param_groups:
+                group['lr'] *= rate.factor
+            if wrapper.base_param_settings is not None:  # What the log shows as base_lr.
+                wrapper.base_param_settings['lr'] *= rate.factor
+            fixed = f'learning rate {rate.base:.2e} as in the config (auto_scale_lr is off; global batch {rate.total})'
+            tell(self.logger, str(rate) if enabled else fixed)
+
+    def scaled_rate(self, wrapper: OptimWrapper, reference: int | None) -> ScaledRate:
+        """Return the learning rate of an optimizer for this run's global batch; None: for that batch already."""
+        batch = frames_per_batch(self.train_dataloader)
+        accumulation = wrapper._accumulative_counts
+        return ScaledRate(
+            base=wrapper.optimizer.defaults['lr'],
+            batch=batch,
+            processes=self.world_size,
+            accumulation=accumulation,
+            reference=reference or batch * self.world_size * accumulation,
+        )
+
+    def load_or_resume(self) -> None:
+        """Load or resume, and say from where the run continues."""
+        resumes = self._resume and not self._has_loaded
+        planned = _peak_rate(self.optim_wrapper)
+        super().load_or_resume()
+        if not resumes:
+            return
+        if not self._has_loaded:
+            tell(self.logger, f'no checkpoint in {self.work_dir} yet: starting from the beginning')
+            return
+        by_epoch = isinstance(self.train_loop, EpochBasedTrainLoop)
+        done, total = (self.epoch, self.max_epochs) if by_epoch else (self.iter, self.max_iters)
+        unit = 'epoch' if by_epoch else 'iteration'
+        if done >= total:
+            tell(
+                self.logger,
+                f'this run is finished: {done} of {count(total, unit)}. Its schedule has ended; to train longer, start '
+                'a new run with more epochs in another --work-dir.',
+            )
+            return
+        tell(self.logger, f'continuing after {unit} {done} of {total}')
+        resumed = _peak_rate(self.optim_wrapper)
+        if resumed is not None and planned is not None and abs(resumed - planned) > 1e-9 * planned:
+            tell(self.logger, f'the learning rate of the resumed run is kept: {resumed:.2e}')
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Resume from a checkpoint, with its seed for the order of the frames as well.
+
+        Raises:
+            CheckpointError: If the optimizer's state belongs to other parameters.
+        """
+        try:
+            super().resume(filename, *args, **kwargs)
+        except ValueError as error:
+            raise CheckpointError(
+                filename,
+                f'the state of its optimizer does not fit: {error}.',
+                'Resume with the config that it was trained with, or start from its weights: '
+                '--cfg-options load_from=CHECKPOINT.',
+            ) from error
+        if hasattr(self.train_dataloader.sampler, 'seed'):  # Built before the checkpoint's seed was known.
+            self.train_dataloader.sampler.seed = self.seed
+
+    def load_checkpoint(self, filename: str, map_location: Any = 'cpu', strict: bool = False, **kwargs: Any) -> dict:
+        """Load weights; to resume, they must fit the model completely.
+
+        Raises:
+            CheckpointError: If the file is missing, damaged, or of another model.
+        """
+        try:
+            return super().load_checkpoint(filename, map_location, strict or self._resume, **kwargs)
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                filename,
+                'there is no such checkpoint.',
+                'Pass --resume without a path to continue from the work directory.',
+            ) from error
+        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            model = self.model.module if is_model_wrapper(self.model) else self.model
+            what = ' '.join(str(error).split())
+            raise CheckpointError(
+                filename,
+                f'it does not load into this {type(model).__name__}: {what[:400]}',
+                'If the file is damaged, take an earlier checkpoint of the work directory; if it belongs to another '
+                'model, pass the config that it was trained with.',
+            ) from error
+
+    def train(self) -> nn.Module:
+        """Train, and let the hooks close what they hold (``close``), whatever ends the training."""
+        try:
+            return super().train()
+        finally:
+            self.call_hook('close')
+
+
+def frames_per_batch(loader: DataLoader) -> int:
+    """Return the frames that one process loads per iteration."""
+    return loader.batch_size or loader.batch_sampler.batch_size  # type: ignore[union-attr]
+
+
+def _peak_rate(optim_wrapper: OptimWrapper | None) -> float | None:
+    """Return the learning rate that the schedule is relative to; None where there are several optimizers."""
+    if not isinstance(optim_wrapper, OptimWrapper) or isinstance(optim_wrapper, OptimWrapperDict):
+        return None
+    group = optim_wrapper.optimizer.param_groups[0]
+    return group.get('initial_lr', group['lr'])
