@@ -1,0 +1,16 @@
+# Vessels of ARCADE (ARCADE-V), UNet from scratch: all layers at one learning rate.
+_base_ = [
+    '../../_base_/segmentation_data.py',
+    '../../_base_/segmentation_unet.py',
+    '../../_base_/downstream_runtime.py',
+]
+
+dataset = dict(type='ARCADEVessels', data_root='data/arcade/arcade_v')
+train_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = dict(dataset=dataset)
+
+val_evaluator = dict(type='SegmentationMetric', measures=['DSC'])
+test_evaluator = dict(type='SegmentationMetric', measures=['DSC', 'clDice'])
+default_hooks = dict(checkpoint=dict(save_best='DSC'))  # best by validation DSC (arXiv 2602.11536)
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay=1.0))

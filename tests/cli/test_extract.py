@@ -1,0 +1,237 @@
+"""The extraction of whole folders by real processes: trees, damage, stops and bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vasomim.anatomy import extract_anatomy
+from vasomim.cli import main
+from vasomim.images import read_grey
+
+PROJECT = Path(__file__).parents[2]
+
+
+def make_frame(seed: int, shape: tuple[int, int] = (96, 128)) -> np.ndarray:
+    """A noisy frame with a dark crooked stroke."""
+    rng = np.random.default_rng(seed)
+    frame = rng.normal(160, 6, shape)
+    points = np.column_stack([np.linspace(0, shape[1], 6), rng.uniform(0.3, 0.7, 6) * shape[0]]).astype(np.int32)
+    cv2.polylines(frame, [points], False, 70, 4)
+    return np.clip(cv2.GaussianBlur(frame, None, 1), 0, 255).astype(np.uint8)
+
+
+def write_frames(root: Path, *names: str, shape: tuple[int, int] = (96, 128)) -> None:
+    for seed, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / name), make_frame(seed, shape))
+
+
+def maps(root: Path) -> dict[str, bytes]:
+    """All files below a folder but the report, with their content."""
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob('*') if path.is_file()}
+    files.pop('extract_report.json', None)
+    return files
+
+
+def report(root: Path) -> dict:
+    return json.loads((root / 'extract_report.json').read_text())
+
+
+def extract(*arguments: object) -> int:
+    return main('extract', [str(argument) for argument in arguments])
+
+
+def test_the_tree_of_names_is_kept_and_each_map_is_that_of_its_frame(tmp_path, capsys):
+    names = ['a/1.png', 'a/b/2.jpg', '3.bmp', 'c/4.webp', '5.tif']
+    write_frames(tmp_path / 'frames', *names)
+    assert extract(tmp_path / 'frames', tmp_path / 'maps', '--jobs', 2) == 0
+    found = maps(tmp_path / 'maps')
+    assert set(found) == {'a/1.png', 'a/b/2.png', '3.png', 'c/4.png', '5.png', 'extract_settings.json'}
+    for name in names:
+        stored = cv2.imread(str(tmp_path / 'maps' / Path(name).with_suffix('.png')), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(stored, 255 * extract_anatomy(read_grey(tmp_path / 'frames' / name)))
+        assert stored.any()
+    assert '5 maps made, 0 there already, 0 frames failed' in capsys.readouterr().out
+
+
+def test_options_reach_the_extraction(tmp_path):
+    write_frames(tmp_path / 'frames', '1.png')
+    options = ['--filter', 'frangi', '--sigmas', '1.5,3', '--percentile', 85, '--border', 4]
+    assert extract(tmp_path / 'frames', tmp_path / 'maps', *options) == 0
+    expected = extract_anatomy(read_grey(tmp_path / 'frames/1.png'), 'frangi', (1.5, 3), 85, 4)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'maps/1.png'), -1), 255 * expected)
+    settings = {'filter': 'frangi', 'sigmas': [1.5, 3.0], 'percentile': 85.0, 'border': 4}
+    assert json.loads((tmp_path / 'maps/extract_settings.json').read_text()) == settings
+    assert report(tmp_path / 'maps')['settings'] == settings
+
+
+def test_damaged_frames_cost_only_themselves(tmp_path, capsys):
+    frames = tmp_path / 'frames'
+    write_frames(frames, *(f'{number}.{ending}' for number, ending in enumerate(['png', 'jpg', 'bmp'] * 6)))
+    for name in ('0.png', '1.jpg', '2.bmp'):
+        data = (frames / name).read_bytes()
+        (frames / name).write_bytes(data[: len(data) // 2])
+    (frames / '90.png').write_bytes(b'')
+    cv2.imwrite(str(frames / '91.png'), np.zeros((50, 50), np.uint16))
+    assert extract(frames, tmp_path / 'maps', '--jobs', 2) == 1
+    assert set(report(tmp_path / 'maps')['failed']) == {'0.png', '1.jpg', '2.bmp', '90.png', '91.png'}
+    assert report(tmp_path / 'maps')['made'] == 15
+    assert len(maps(tmp_path / 'maps')) == 15 + 1
+    output = capsys.readouterr().out
+    assert '5 frames failed' in output
+    assert f'{frames / "90.png"}: the file is empty.' in output
+
+    write_frames(frames, '0.png', '1.jpg', '2.bmp', '90.png', '91.png')  # Mended.
+    assert extract(frames, tmp_path / 'maps', '--jobs', 2) == 0
+    assert (report(tmp_path / 'maps')['made'], report(tmp_path / 'maps')['already_there']) == (5, 15)
+
+
+def test_frames_without_vessel_are_counted(tmp_path):
+    write_frames(tmp_path / 'frames', '1.png')
+    cv2.imwrite(str(tmp_path / 'frames/flat.png'), np.full((90, 90), 100, np.uint8))
+    assert extract(tmp_path / 'frames', tmp_path / 'maps') == 0
+    assert report(tmp_path / 'maps')['made_without_vessel'] == ['flat.png']
+    assert not cv2.imread(str(tmp_path / 'maps/flat.png'), -1).any()
+
+
+def test_a_second_run_makes_nothing_again_unless_told_to(tmp_path):
+    write_frames(tmp_path / 'frames', '1.png', '2.png')
+    assert extract(tmp_path / 'frames', tmp_path / 'maps') == 0
+    marked = tmp_path / 'maps/1.png'
+    right = marked.read_bytes()
+    marked.write_bytes(b'untouched')
+    assert extract(tmp_path / 'frames', tmp_path / 'maps') == 0
+    assert marked.read_bytes() == b'untouched'
+    assert extract(tmp_path / 'frames', tmp_path / 'maps', '--overwrite') == 0
+    assert marked.read_bytes() == right
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        (('--filter', 'frangi'), 'filter sato instead of frangi'),
+        (('--sigmas', '2'), 'sigmas [1.0, 2.0, 3.0, 4.0] instead of [2.0]'),
+        (('--percentile', '90'), 'percentile 92.0 instead of 90.0'),
+        (('--border', '10'), 'border 20 instead of 10'),
+    ],
+)
+def test_other_settings_on_the_same_destination_are_refused(tmp_path, capsys, option, message):
+    write_frames(tmp_path / 'frames', '1.png')
+    assert extract(tmp_path / 'frames', tmp_path / 'maps') == 0
+    before = maps(tmp_path / 'maps')
+    assert extract(tmp_path / 'frames', tmp_path / 'maps', *option) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('ConfigError:')
+    assert message in error
+    assert '--overwrite' in error
+    assert maps(tmp_path / 'maps') == before
+    assert extract(tmp_path / 'frames', tmp_path / 'maps', *option, '--overwrite') == 0
+    assert maps(tmp_path / 'maps') != before
+
+
+def test_maps_of_unknown_origin_are_not_taken_for_ours(tmp_path, capsys):
+    write_frames(tmp_path, 'frames/1.png', 'frames/2.png', 'maps/1.png')
+    assert extract(tmp_path / 'frames', tmp_path / 'maps') == 2
+    assert 'holds maps, but no extract_settings.json' in capsys.readouterr().err
+
+
+def test_without_destination_the_maps_lie_beside_the_frames(tmp_path):
+    write_frames(tmp_path / 'frames', '1.png')
+    assert extract(tmp_path / 'frames') == 0
+    assert set(maps(tmp_path / 'frames_frangi')) == {'1.png', 'extract_settings.json'}
+
+
+def test_the_root_of_the_merged_set_gets_its_published_layout(tmp_path):
+    write_frames(tmp_path, 'syntax/1.png', 'cadica/p1_v1_00001.png', 'notes/1.png')
+    assert extract(tmp_path, '--suffix', '_vessels') == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        'cadica', 'cadica_vessels', 'notes', 'syntax', 'syntax_vessels',
+    ]  # fmt: skip
+    assert (tmp_path / 'cadica_vessels/p1_v1_00001.png').exists()
+    assert extract(tmp_path, '--suffix', '_vessels') == 0  # Maps are not taken for frames.
+    assert report(tmp_path / 'syntax_vessels')['already_there'] == 1
+
+
+def test_a_destination_inside_the_source_is_not_a_source(tmp_path):
+    write_frames(tmp_path, '1.png', 'a/2.png')
+    for made in (2, 0):
+        assert extract(tmp_path, tmp_path / 'maps') == 0
+        assert report(tmp_path / 'maps')['made'] == made
+    assert set(maps(tmp_path / 'maps')) == {'1.png', 'a/2.png', 'extract_settings.json'}
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('missing',), 'missing: this folder does not exist.'),
+        (('frames/1.png',), 'this is a file, not a folder.'),
+        (('empty', 'maps'), 'the folder is empty.'),
+        (('other', 'maps'), 'no image here, but 1 other files (.npz: 1)'),
+        (('frames', 'frames'), 'maps here would overwrite the frames.'),
+        (('frames', '--suffix', ''), 'with an empty one the maps would overwrite the frames.'),
+        (('twins', 'maps'), '1.jpg and 1.png differ in their endings only'),
+        (('frames', 'maps', '--sigmas', '1;2'), "'1;2' is not a list of numbers."),
+        (('frames', 'maps', '--sigmas', '0'), 'sigmas are one or more finite widths'),
+        (('frames', 'maps', '--percentile', '101'), 'percentile lies between 0 and 100'),
+        (('frames', 'maps', '--border', '-1'), 'border is a width'),
+        (('frames', 'maps', '--jobs', '0'), '0 processes cannot work.'),
+        (('frames', 'file/maps'), 'cannot be written'),
+    ],
+)
+def test_bad_input_names_what_and_the_cure(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    write_frames(tmp_path, 'frames/1.png', 'twins/1.png', 'twins/1.jpg')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other/a.npz').touch()
+    (tmp_path / 'file').touch()
+    assert extract(*arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 2  # What is wrong, and the cure: no traceback.
+    assert not (tmp_path / 'maps').exists()
+
+
+def running(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='Looks for child processes in /proc.')
+def test_a_run_that_was_killed_continues_to_the_same_tree(tmp_path):
+    frames = tmp_path / 'frames'
+    write_frames(frames, *(f's{number % 3}/{number}.png' for number in range(64)), shape=(400, 400))
+    command = [sys.executable, str(PROJECT / 'tools/extract_anatomy.py'), str(frames)]
+    environment = {**os.environ, 'PYTHONPATH': str(PROJECT)}
+
+    killed = tmp_path / 'killed'
+    process = subprocess.Popen([*command, str(killed), '--jobs', '2'], env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(killed.rglob('*.png'))) < 10 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    children = [int(pid) for pid in Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(children) >= 2
+    while any(map(running, children)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(map(running, children))
+    made = len(list(killed.rglob('*.png')))
+    assert 10 <= made < 64
+
+    assert subprocess.run([*command, str(killed)], env=environment, stdout=subprocess.DEVNULL).returncode == 0
+    assert report(killed)['already_there'] == made
+    assert extract(frames, tmp_path / 'undisturbed') == 0
+    assert maps(killed) == maps(tmp_path / 'undisturbed')

@@ -1,0 +1,80 @@
+"""``vasomim check``: prepared sets, and what leaks between them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+SUMMARY = 'Check prepared datasets: counts, masks, boxes, duplicates across splits and with a pre-training corpus.'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.description = f'{SUMMARY} The exit status is 1 if there is an error; warnings are listed.'
+    add = parser.add_argument
+    add('sets', metavar='DST', type=Path, nargs='+', help='prepared set, or a folder of them such as arcade')
+    add('--against', metavar='FOLDER', type=Path, action='append', default=[], help='frames to pre-train on')
+    add('--partial', action='store_true', help='the sets are parts of the published ones: leave their counts out')
+    add('--threshold', type=float, default=0.97, help='correlation of near-duplicates (default: %(default)s)')
+    add(
+        '--write-exclusions',
+        metavar='FILE',
+        type=Path,
+        help="JSON with near-duplicates and the training frames to leave out, for the readers' exclude=FILE",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, print, and return 1 if there is an error.
+
+    Raises:
+        DatasetError: If a folder does not exist, or the list cannot be written.
+        ConfigError: If the threshold is out of range.
+    """
+    from vasomim.cli.prepare import progress
+    from vasomim.errors import ConfigError, DatasetError
+    from vasomim.layout import existing_folder
+    from vasomim.prepare import check
+    from vasomim.prepare.anatomy_maps import write_whole
+
+    if not 0 < options.threshold < 1:
+        raise ConfigError('--threshold', f'{options.threshold} is no correlation of duplicates.', 'Try 0.97.')
+    findings = check.Findings()
+    opened = []
+    for root in (found for given in options.sets for found in sets_in(existing_folder(given))):
+        with progress(f'Reading {root.name}') as report:
+            prepared = check.check_set(root, findings, options.partial, report)
+        if prepared is not None:
+            opened.append(prepared)
+    if opened and not findings.errors:  # Damaged frames cannot be compared.
+        with progress('Comparing frames') as report:
+            gallery = check.gather(opened, report)
+        pairs = check.find_similar(gallery, options.threshold)
+        content = check.exclusions(gallery, pairs, options.threshold)
+        check.check_leaks(gallery, pairs, content['exclude'], findings)
+        for corpus in options.against:
+            with progress(f'Comparing {corpus.name}') as report:
+                check.check_corpus(existing_folder(corpus), gallery, options.threshold, findings, report)
+        if options.write_exclusions is not None:
+            try:
+                write_whole(options.write_exclusions, json.dumps(content, indent=1).encode())
+            except OSError as error:
+                what = f'cannot be written: {error.strerror}.'
+                raise DatasetError(options.write_exclusions, what, 'Name a file in a folder that exists.') from error
+            print(f'{options.write_exclusions}: {len(content["exclude"])} frames to leave out of training.')
+    elif options.write_exclusions or options.against:
+        findings.notes.append('frames were not compared, because of the errors.')
+    for title, lines in (('note', findings.notes), ('warning', findings.warnings), ('ERROR', findings.errors)):
+        for line in lines:
+            print(f'{title}: {line}')
+    print(f'{len(findings.errors)} errors, {len(findings.warnings)} warnings in {len(opened)} sets.')
+    return int(bool(findings.errors))
+
+
+def sets_in(folder: Path) -> list[Path]:
+    """Return the prepared sets in a folder that is none itself, or the folder."""
+    from vasomim.prepare.prepared import DESCRIPTION
+
+    below = sorted(path.parent for path in folder.glob(f'*/{DESCRIPTION}'))
+    return below if below and not (folder / DESCRIPTION).is_file() else [folder]

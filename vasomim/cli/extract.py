@@ -1,0 +1,242 @@
+"""``vasomim extract``: make the anatomy maps of a folder of angiograms, on all cores."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vasomim.anatomy import FILTERS, extract_anatomy
+from vasomim.anatomy.extraction import BORDER, PERCENTILE
+from vasomim.anatomy.filters import SIGMAS
+from vasomim.errors import ConfigError, DatasetError
+from vasomim.layout import ANATOMY_SUFFIX, SOURCES, existing_folder, is_merged_set, list_images, map_names
+from vasomim.prepare.anatomy_maps import Outcome, Settings, Task, extract_all, write_whole
+
+SUMMARY = 'Extract vessel anatomy from a folder of angiograms, without labels.'
+
+SETTINGS_FILE = 'extract_settings.json'
+REPORT_FILE = 'extract_report.json'
+SECONDS_BETWEEN_LINES = 30.0
+FAILURES_SHOWN = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.description = (
+        f'{SUMMARY} A run that was stopped continues where it stopped. What failed and why is printed and stands in '
+        f'DST/{REPORT_FILE}; the exit status is 1 then.'
+    )
+    add = parser.add_argument
+    add('source', metavar='SRC', type=Path, help='folder of images, with sub-folders or without')
+    add(
+        'destination',
+        metavar='DST',
+        type=Path,
+        nargs='?',
+        help='where the maps go: PNG files of 0 and 255 in the same tree of names. Without it, beside SRC with the '
+        'suffix; if SRC is the root of XA-170K, beside each of its sources',
+    )
+    add(
+        '--filter',
+        choices=sorted(FILTERS),
+        default='sato',
+        help='sato as the released code, or frangi as the paper says (default: %(default)s)',
+    )
+    add(
+        '--sigmas',
+        metavar='S,S,...',
+        default=','.join(f'{sigma:g}' for sigma in SIGMAS),
+        help='vessel half-widths in pixels (default: %(default)s)',
+    )
+    add(
+        '--percentile',
+        type=float,
+        default=PERCENTILE,
+        help='threshold on the vesselness, in percent of the pixels (default: %(default)g)',
+    )
+    add('--border', type=int, default=BORDER, help='pixels at the edge that are never vessel (default: %(default)s)')
+    add('--suffix', default=ANATOMY_SUFFIX, help='ending of folders with anatomy maps (default: %(default)s)')
+    add('--jobs', type=int, help='processes (default: one per core)')
+    add('--overwrite', action='store_true', help='make maps again that exist already')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Extract, and return 1 if any frame failed.
+
+    Raises:
+        DatasetError: If there is nothing to extract from, or the destination cannot take the maps.
+        ConfigError: If an option is out of range, or the destination holds maps made with other settings.
+    """
+    settings = Settings(options.filter, parse_sigmas(options.sigmas), options.percentile, options.border)
+    check(settings, options.jobs)
+    failed = [
+        extract_folder(source, destination, settings, options)
+        for source, destination in folders(options.source, options.destination, options.suffix)
+    ]
+    return int(any(failed))
+
+
+def parse_sigmas(text: str) -> list[float]:
+    """Return the numbers of a comma-separated list.
+
+    Raises:
+        ConfigError: If one of them is not a number.
+    """
+    try:
+        return [float(part) for part in text.split(',')]
+    except ValueError as error:
+        raise ConfigError('--sigmas', f"'{text}' is not a list of numbers.", 'Write it like 1,2,3,4.') from error
+
+
+def check(settings: Settings, jobs: int | None) -> None:
+    """Refuse settings before thousands of frames fail on them.
+
+    Raises:
+        ConfigError: If one is out of range.
+    """
+    try:
+        extract_anatomy(np.zeros((1, 1), np.uint8), **asdict(settings))
+    except ValueError as error:
+        raise ConfigError('options', str(error), '`vasomim extract --help` shows the defaults.') from error
+    if jobs is not None and jobs < 1:
+        raise ConfigError('--jobs', f'{jobs} processes cannot work.', 'Name at least 1, or leave it out for all cores.')
+
+
+def folders(source: Path, destination: Path | None, suffix: str) -> list[tuple[Path, Path]]:
+    """Pair folders of frames with the folders of their maps.
+
+    Raises:
+        DatasetError: If ``source`` is not a folder, or is its own destination.
+        ConfigError: If the destination follows from the suffix and that is empty.
+    """
+    source = existing_folder(source)
+    if destination is None:
+        if not suffix:
+            raise ConfigError('--suffix', 'with an empty one the maps would overwrite the frames.', 'Name DST.')
+        published = [source / name for name in SOURCES if (source / name).is_dir()] if is_merged_set(source) else []
+        return [(folder, folder.with_name(folder.name + suffix)) for folder in published or [source.resolve()]]
+    if destination.resolve() == source.resolve():
+        raise DatasetError(destination, 'maps here would overwrite the frames.', 'Name another folder for the maps.')
+    return [(source, destination)]
+
+
+def extract_folder(source: Path, destination: Path, settings: Settings, options: argparse.Namespace) -> int:
+    """Make the maps of one folder that are not there yet, and report.
+
+    Returns:
+        The number of frames that failed.
+
+    Raises:
+        DatasetError: If there are no frames, or writing fails.
+        ConfigError: If the destination holds maps made with other settings.
+    """
+    tasks = plan(source, destination, options.suffix)
+    done = [task for task in tasks if task.target.exists()]
+    try:
+        if options.overwrite:
+            for task in done:  # Before the settings change, so that a stop in between leaves no mixture behind.
+                task.target.unlink()
+            done = []
+        claim(destination, settings, has_maps=bool(done), overwrite=options.overwrite)
+        kept = {task.name for task in done}
+        left = [task for task in tasks if task.name not in kept]
+        outcomes = list(show_progress(source.name, extract_all(left, settings, options.jobs or cores()), len(left)))
+        report(source, destination, settings, len(kept), outcomes)
+    except OSError as error:
+        raise DatasetError(
+            error.filename or destination,
+            f'cannot be written: {error.strerror}.',
+            'Free some space or choose another DST; the same command then continues.',
+        ) from error
+    return sum(bool(outcome.error) for outcome in outcomes)
+
+
+def plan(source: Path, destination: Path, suffix: str) -> list[Task]:
+    """List the frames with their maps; a destination inside the source holds none.
+
+    Raises:
+        DatasetError: If there are no frames, or two would share one map.
+    """
+    names = list_images(source, suffix, without=destination)
+    return [Task(name, source / name, destination / target) for name, target in map_names(names, source).items()]
+
+
+def claim(destination: Path, settings: Settings, has_maps: bool, overwrite: bool) -> None:
+    """Record the settings at the destination, or compare them with those recorded there.
+
+    Raises:
+        ConfigError: If the maps there were made with other settings, or it is not known with which.
+    """
+    path = destination / SETTINGS_FILE
+    wanted = asdict(settings)
+    cure = 'Name another DST, or pass --overwrite to make its maps again.'
+    if path.exists() and not overwrite:
+        try:
+            found = json.loads(path.read_text(encoding='utf-8'))
+        except ValueError as error:
+            raise ConfigError(path, f'not valid JSON: {error}.', cure) from error
+        if found != wanted:
+            changed = [
+                f'{key} {found.get(key)} instead of {wanted[key]}' for key in wanted if found.get(key) != wanted[key]
+            ]
+            raise ConfigError(destination, f'its maps were made with {", ".join(changed)}.', cure)
+    elif has_maps:
+        raise ConfigError(destination, f'holds maps, but no {SETTINGS_FILE} that says how they were made.', cure)
+    destination.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(wanted, indent=2).encode())
+
+
+def show_progress(title: str, outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+    """Pass the outcomes on under a bar with rate and time left; without a terminal, print a line now and then."""
+    console = Console()
+    rate_column = TextColumn('{task.fields[rate]:.1f} frames/s')
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), rate_column, TimeRemainingColumn())
+    start = said = time.monotonic()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(title, total=total, rate=0.0)
+        for number, outcome in enumerate(outcomes, start=1):
+            now = time.monotonic()
+            rate = number / max(now - start, 1e-6)
+            progress.update(bar, advance=1, rate=rate)
+            if not console.is_terminal and now - said > SECONDS_BETWEEN_LINES:
+                said = now
+                left = (total - number) / rate
+                print(f'{title}: {number} of {total} frames, {rate:.1f} frames/s, {left:.0f} s left', flush=True)
+            yield outcome
+
+
+def report(source: Path, destination: Path, settings: Settings, kept: int, outcomes: Sequence[Outcome]) -> None:
+    """Print what happened, and write it to the destination."""
+    failed = {outcome.name: outcome.error for outcome in sorted(outcomes, key=lambda each: each.name) if outcome.error}
+    empty = sorted(outcome.name for outcome in outcomes if outcome.empty)
+    made = len(outcomes) - len(failed)
+    content = {
+        'source': str(source),
+        'settings': asdict(settings),
+        'made': made,
+        'already_there': kept,
+        'failed': failed,
+        'made_without_vessel': empty,
+    }
+    write_whole(destination / REPORT_FILE, json.dumps(content, indent=2).encode())
+    print(f'{destination}: {made} maps made, {kept} there already, {len(failed)} frames failed.')
+    if empty:
+        print(f'{len(empty)} new maps hold no vessel; {destination / REPORT_FILE} lists them.')
+    for name, error in list(failed.items())[:FAILURES_SHOWN]:
+        print(f'  {source / name}: {error}')
+    if len(failed) > FAILURES_SHOWN:
+        print(f'  and {len(failed) - FAILURES_SHOWN} more, listed in {destination / REPORT_FILE}.')
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -1,0 +1,144 @@
+"""``vasomim prepare``: published archives in, one layout out."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SUMMARY = 'Bring a downstream dataset, as published or your own, into the layout of the readers.'
+
+KINDS = {
+    'arcade': 'the published tree, {syntax,stenosis}/{train,val,test}/{images,annotations}; DST gets three sets: '
+    'arcade_v (vessels), arcade_vs (25 segments), arcade_s (stenoses: masks and boxes)',
+    'xcav': 'CVAI-*/images/<view> and CVAI-*/ground_truth/<view>; splits are ours, by patient',
+    'caxf': 'images/, masks/, train.txt, test.txt and, if there is one, val.txt',
+    'stenosis': 'one folder of .bmp and .xml (Danilov et al.); splits are ours, by patient',
+    'folder': 'your own: images/ and masks/ of any two grey values; or images with Pascal VOC .xml; or images/ and '
+    'COCO .json files',
+    'synthetic': 'SRC is arcade, xcav, caxf or stenosis: simulated into DST_published, then prepared',
+}
+SIMULATED = ('arcade', 'xcav', 'caxf', 'stenosis')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.description = f'{SUMMARY} A run that was stopped continues where it stopped.'
+    tasks = parser.add_subparsers(dest='purpose', required=True, metavar='downstream')
+    downstream = tasks.add_parser('downstream', help='labelled data for segmentation or detection')
+    kinds = downstream.add_subparsers(dest='kind', required=True, metavar='KIND')
+    for kind, text in KINDS.items():
+        own = kinds.add_parser(kind, help=text, description=f'SRC: {text}.')
+        add = own.add_argument
+        if kind == 'synthetic':
+            add('source', metavar='SRC', help=', '.join(SIMULATED))
+            add('--frames', type=int, default=64, help='images in all (default: %(default)s)')
+            add('--size', type=int, default=512, help='height and width, pixels (default: %(default)s)')
+            add('--jobs', type=int, help='processes that simulate (default: one for each core)')
+        else:
+            add('source', metavar='SRC', type=Path, help='folder or zip file')
+        add('destination', metavar='DST', type=Path, help='folder of the prepared set')
+        if kind != 'arcade':
+            add('--seed', type=int, default=0, help='of the splits, where none are published (default: %(default)s)')
+            add('--val', type=float, default=0.1, help='share for validation, where none is published (default: 0.1)')
+        if kind in ('xcav', 'stenosis', 'folder'):
+            add(
+                '--test', type=float, help="share for testing, where no list says it (default: the set's published one)"
+            )
+            add('--group', metavar='REGEX', help='finds the patient in a name; its frames stay in one split')
+        if kind in ('xcav', 'caxf', 'folder'):
+            add('--threshold', type=int, help='grey levels of a mask above it are foreground (default: two values)')
+        if kind in ('arcade', 'folder'):
+            add('--skip-missing', action='store_true', help='leave out listed images that are not on disk')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prepare, and print what came of it.
+
+    Raises:
+        DatasetError: If the source is not what it should be, or the destination holds something else.
+        ConfigError: If an option is out of range.
+    """
+    destination = options.destination.expanduser()
+    kind, source = options.kind, options.source
+    if kind == 'synthetic':
+        kind, source = source, simulate(options, destination)
+    workplace = destination.with_name(f'.{destination.resolve().name}.unpacked')
+    from vasomim.prepare.archive import open_source
+
+    with progress('Unpacking') as report:
+        folder = open_source(Path(source), workplace, report)
+    plans = read_plans(kind, folder, options)
+    from vasomim.prepare.write import write_plan
+
+    for plan in plans:
+        root = destination / plan.name if kind == 'arcade' else destination
+        with progress(f'Preparing {plan.name}') as report:
+            repairs = write_plan(plan, root, report)
+        print(f'{root}: {", ".join(count_line(plan))}. Splits: {plan.split_rule}.')
+        for line in repairs.lines():
+            print(f'  {line}')
+    if workplace.exists():  # Only where this or an earlier, stopped run unpacked an archive.
+        shutil.rmtree(workplace)
+    return 0
+
+
+def simulate(options: argparse.Namespace, destination: Path) -> Path:
+    """Simulate a published set beside the destination and return its folder.
+
+    Raises:
+        DatasetError: If there is no such set.
+    """
+    from vasomim.errors import DatasetError, did_you_mean
+    from vasomim.synthetic.writer import synthesize
+
+    if options.source not in SIMULATED:
+        hint = did_you_mean(options.source, SIMULATED)
+        raise DatasetError(options.source, f'no set to simulate.{hint}', f'Choose one of {", ".join(SIMULATED)}.')
+    root = destination.with_name(f'{destination.resolve().name}_published')
+    with progress('Simulating') as report:
+        synthesize(root, options.source, options.frames, options.seed, options.size, options.jobs, report=report)
+    return root
+
+
+def read_plans(kind: str, folder: Path, options: argparse.Namespace) -> list[Any]:
+    """Read a published set into plans."""
+    from vasomim.prepare import sets
+    from vasomim.prepare.arcade import read_arcade
+    from vasomim.prepare.published import find_root
+
+    if kind == 'arcade':
+        return read_arcade(find_root(kind, folder), getattr(options, 'skip_missing', False))
+    chosen = {name: getattr(options, name) for name in sets.Choices.__dataclass_fields__ if hasattr(options, name)}
+    choices = sets.Choices(**chosen)
+    with progress('Reading annotations') as report:
+        if kind == 'folder':
+            return sets.read_folder(folder, choices, report)
+        readers = {'xcav': sets.read_xcav, 'caxf': sets.read_caxf, 'stenosis': sets.read_stenosis}
+        return readers[kind](find_root(kind, folder), choices, report)
+
+
+def count_line(plan: Any) -> Iterator[str]:
+    """Yield the numbers of frames of each split."""
+    for split in ('train', 'val', 'test'):
+        yield f'{sum(frame.split == split for frame in plan.frames)} {split}'
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal; yield the function that moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console()
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None, visible=False)  # Seen from the first report on.
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=True)
+
+        yield report

@@ -1,0 +1,174 @@
+"""``vasomim test``: metrics of a fine-tuned checkpoint on a test split, per image and as a contact sheet."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vasomim.cli.predict import write_json
+from vasomim.cli.train import build_runner, load_config, parse_options, use_data
+from vasomim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+SUMMARY = 'Evaluate a fine-tuned checkpoint: metrics, a table of all images, and pictures of best, median and worst.'
+
+CASE_SCORE = {'mmseg': 'DSC', 'mmdet': 'F1'}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument('config', help='config of the task: data and metrics; the model comes from the checkpoint')
+    parser.add_argument('checkpoint', help='checkpoint of the task, or the folder of its run (its best checkpoint)')
+    parser.add_argument('--data', metavar='FOLDER', help='prepared data to read instead of that of the config')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='where metrics.json, cases.csv and cases.png go (default: test/ by the checkpoint)',
+    )
+    parser.add_argument(
+        '--num', type=int, default=3, help='best, median and worst cases to draw (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change the config, as in `vasomim train`'
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate.
+
+    Raises:
+        ConfigError: If the config or an option is wrong, or of another task than the checkpoint.
+        CheckpointError: If the checkpoint does not fit its own config.
+    """
+    from vasomim import compat
+
+    compat.prepare()
+    from vasomim.checkpoint import load_tensors
+    from vasomim.predictor import best_checkpoint, fine_tuned
+
+    cfg = load_config(options.config, options.cfg_options)
+    scope = cfg.get('default_scope')
+    checkpoint = best_checkpoint(options.checkpoint)
+    trained, tensors = fine_tuned(checkpoint)
+    if trained.default_scope != scope:
+        raise ConfigError(
+            options.config,
+            f'it is a config of {scope}, and the checkpoint of {trained.default_scope}.',
+            'Pass the config that the checkpoint was trained with.',
+        )
+    if options.num < 1:
+        raise ConfigError('--num', f'{options.num} is not positive.', 'Draw at least one case of each kind.')
+    cfg.model = trained.model
+    cfg.merge_from_dict({key: value for key, value in parse_options(options.cfg_options).items() if model_key(key)})
+    if options.data is not None:
+        use_data(cfg, options.data)
+    folder = options.work_dir or checkpoint.parent / 'test'
+    cfg.work_dir, cfg.resume, cfg.load_from = str(folder), False, None
+    keep_cases(cfg, folder / 'cases.csv')
+    runner = build_runner(cfg)
+    load_tensors(runner.model, tensors, str(checkpoint), least=1.0)
+    figures = {key: defined(key, float(value)) for key, value in runner.test().items()}
+    show(figures, f'{checkpoint.name} on {len(runner.test_dataloader.dataset)} images')
+    write_json(
+        folder / 'metrics.json',
+        {
+            'config': str(options.config),
+            'checkpoint': str(checkpoint),
+            'data': str(runner.test_dataloader.dataset.data_root),
+            'metrics': {key: None if math.isnan(value) else value for key, value in figures.items()},
+        },
+    )
+    draw(runner, folder, CASE_SCORE[scope], options.num)
+    print(f'metrics.json, cases.csv and cases.png in {folder}')
+    return 0
+
+
+def model_key(key: str) -> bool:
+    """Return whether an option changes the model."""
+    return key.split('.')[0] == 'model'
+
+
+def defined(key: str, value: float) -> float:
+    """Return a figure, NaN for the -1 by which COCO's evaluation says that there is nothing to find."""
+    return math.nan if key.startswith('coco/') and value == -1 else value
+
+
+def keep_cases(cfg: Config, path: Path) -> None:
+    """Let the evaluators of a config write a table of all images."""
+    if cfg.default_scope == 'mmseg':
+        cfg.test_evaluator.per_case_file = str(path)
+    else:
+        given = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+        cfg.test_evaluator = [*given, dict(type='DetectionCases', per_case_file=str(path))]
+
+
+def show(figures: dict[str, float], title: str) -> None:
+    """Print metrics as a table below a title."""
+    import rich
+    from rich.table import Table
+
+    print(title)
+    table = Table()
+    table.add_column('metric')
+    table.add_column('value', justify='right')
+    for key, value in figures.items():
+        text = 'undefined' if math.isnan(value) else f'{value:,.0f}' if value.is_integer() else f'{value:.4f}'
+        table.add_row(key, text)
+    rich.print(table)
+
+
+def pick(scores: Sequence[float], number: int) -> list[int]:
+    """Return the places of the best, the median and the worst scores, best first, each once.
+
+    Args:
+        scores: One per case; NaN is never picked.
+        number: Cases of each kind.
+    """
+    order = sorted((place for place, score in enumerate(scores) if not math.isnan(score)), key=lambda i: -scores[i])
+    middle = max(0, (len(order) - number) // 2)
+    return list(dict.fromkeys([*order[:number], *order[middle : middle + number], *order[-number:]]))
+
+
+def draw(runner: Any, folder: Path, score: str, number: int) -> None:
+    """Draw best, median and worst cases: frame, truth and prediction."""
+    import torch
+    from mmengine.dataset import pseudo_collate
+
+    from vasomim.images import read_grey
+    from vasomim.overlays import contact_sheet
+    from vasomim.predictor import as_prediction
+    from vasomim.visualization import grey, write_picture
+
+    with open(folder / 'cases.csv', encoding='utf-8', newline='') as file:
+        cases = list(csv.DictReader(file))
+    values = [float(case[score]) if case[score] else math.nan for case in cases]
+    dataset = runner.test_dataloader.dataset
+    places = {dataset.get_data_info(index)['img_path']: index for index in range(len(dataset))}
+    rows, captions = [], []
+    for chosen in pick(values, number):
+        path = cases[chosen]['image']
+        with torch.no_grad():
+            sample = runner.model.eval().test_step(pseudo_collate([dataset[places[path]]]))[0]
+        frame = read_grey(path)
+        rows.append([grey(frame), truth(frame, sample).overlay(), as_prediction(frame, sample, 0.5).overlay()])
+        captions.append(f'{Path(path).name}  {score} {values[chosen]:.3f}')
+    write_picture(folder / 'cases.png', contact_sheet(rows, ['image', 'truth', 'prediction'], captions))
+
+
+def truth(frame: Any, sample: Any) -> Any:
+    """Return the annotation of a sample as if it were predicted."""
+    import numpy as np
+
+    from vasomim.evaluation.detection_cases import as_array
+    from vasomim.predictor import Prediction
+
+    if 'gt_sem_seg' in sample:
+        return Prediction(frame, mask=sample.gt_sem_seg.data[0].cpu().numpy().astype(np.uint8))
+    boxes, labels = (as_array(sample.gt_instances[key]) for key in ('bboxes', 'labels'))
+    return Prediction(frame, boxes=boxes, labels=labels + 1, scores=np.ones(len(boxes)))

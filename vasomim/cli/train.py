@@ -1,0 +1,323 @@
+"""``vasomim train``: train whatever an OpenMMLab config describes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vasomim.errors import CheckpointError, ConfigError, did_you_mean
+from vasomim.layout import ANATOMY_SUFFIX, existing_folder, is_merged_set
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+SUMMARY = 'Train from a config: pre-training, the vessel segmentor, or a downstream task.'
+
+PACKAGE = 'vasomim::'
+FROM_WORK_DIR = 'auto'
+DOWNSTREAM = ('mmseg', 'mmdet')  # Scopes of the configs that fine-tune an encoder.
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument('config', help='config file, or vasomim::FOLDER/NAME.py for one that came with the package')
+    parser.add_argument(
+        '--data',
+        metavar='FOLDER',
+        help='data to read instead of that of the config. Pre-training: XA-170K as published, or any folder of images '
+        f'(anatomy maps are read from FOLDER{ANATOMY_SUFFIX} where that exists, else extracted while loading); '
+        'downstream tasks: a folder that `vasomim prepare` wrote',
+    )
+    parser.add_argument(
+        '--init',
+        metavar='CHECKPOINT',
+        help='pre-trained encoder to start a downstream task from, whatever method it comes from (default: scratch)',
+    )
+    parser.add_argument('--work-dir', help='where logs, figures and checkpoints go (default: work_dirs/NAME)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const=FROM_WORK_DIR,
+        metavar='CHECKPOINT',
+        help='continue from a checkpoint; without a value, from the last one of the work directory',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: bfloat16, or float16 with loss scaling on GPUs without it'
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm'),
+        default='none',
+        help='how the processes were started: torchrun is pytorch (default: none, one process)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change the config: model.masking.ratio=0.6 train_cfg.max_epochs=100',
+    )
+    parser.add_argument('--seed', type=int, help='seed of all random numbers (default: that of the config)')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher, not by hand')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train.
+
+    Raises:
+        ConfigError: If the config or an option is wrong.
+        CheckpointError: If the checkpoint to resume from does not exist.
+    """
+    from vasomim import compat
+
+    compat.prepare()
+    started_by(options.launcher)
+    os.environ.setdefault('LOCAL_RANK', str(options.local_rank))
+    cfg = load_config(options.config, options.cfg_options)
+    if options.data is not None:
+        use_data(cfg, options.data)
+    if options.init is not None:
+        use_encoder(cfg, options.init)
+    cfg.launcher = options.launcher
+    cfg.work_dir = options.work_dir or cfg.get('work_dir') or default_work_dir(cfg)
+    if options.seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=options.seed)
+    if options.amp:
+        from vasomim.engine.precision import mixed_precision
+
+        cfg.optim_wrapper, precision = mixed_precision(cfg.optim_wrapper)
+        say(f'mixed precision: {precision}')
+    if options.resume is not None:
+        checkpoint = checkpoint_to_resume(options.resume, Path(cfg.work_dir))
+        cfg.resume, cfg.load_from = checkpoint is not None, checkpoint or cfg.get('load_from')
+    from vasomim.engine.workers import worker_error
+
+    try:
+        build_runner(cfg).train()
+    except RuntimeError as error:
+        damage = worker_error(error)
+        if damage is None:
+            raise
+        raise damage from None
+    return 0
+
+
+def default_work_dir(cfg: Config) -> str:
+    """Return a folder named like the config; downstream configs share their names, so their data set comes first."""
+    path = Path(cfg.filename)
+    name = f'{path.parent.name}_{path.stem}' if cfg.get('default_scope') in DOWNSTREAM else path.stem
+    return str(Path('work_dirs') / name)
+
+
+def started_by(launcher: str) -> None:
+    """Check that the launcher that is named has started this process.
+
+    Raises:
+        ConfigError: If its environment variables are missing.
+    """
+    if launcher == 'none':
+        return
+    mark, cure = {
+        'pytorch': ('RANK', 'Start it by: torchrun --nproc-per-node=GPUS tools/train.py CONFIG --launcher pytorch'),
+        'slurm': ('SLURM_PROCID', 'Start it by: srun --ntasks=GPUS ... tools/train.py CONFIG --launcher slurm'),
+    }[launcher]
+    if mark not in os.environ:
+        raise ConfigError(f'--launcher {launcher}', f'{mark} is not set: nothing has started several processes.', cure)
+
+
+def load_config(name: str, options: Sequence[str] = ()) -> Config:
+    """Read a config, merge options into it and check both.
+
+    Args:
+        name: A file, or 'vasomim::FOLDER/NAME.py'.
+        options: KEY=VALUE, each with a dotted key.
+
+    Raises:
+        ConfigError: If the file does not exist or is not valid, or a key or an option is misspelled.
+    """
+    from mmengine.config import Config
+
+    from vasomim.engine.strict import check_config, check_options
+
+    path = config_path(name)
+    try:
+        cfg = Config.fromfile(path)
+    except SyntaxError as error:
+        raise ConfigError(path, f'it is not valid Python: {error}', 'Correct the line that is named.') from error
+    values = parse_options(options)
+    check_options(cfg, values)
+    cfg.merge_from_dict(values)
+    check_config(cfg)
+    return cfg
+
+
+def config_path(name: str) -> Path:
+    """Return the file of a config.
+
+    Raises:
+        ConfigError: If there is none; names the config that resembles the name most.
+    """
+    folder = shipped_configs()
+    path = folder / name[len(PACKAGE) :] if name.startswith(PACKAGE) else Path(name)
+    if path.is_file():
+        return path
+    shipped = sorted(str(file.relative_to(folder)) for file in folder.rglob('*.py') if '_base_' not in file.parts)
+    wanted = name[len(PACKAGE) :] if name.startswith(PACKAGE) else name.removeprefix('configs/')
+    by_stem = {Path(file).stem: file for file in shipped}
+    hint = did_you_mean(wanted, shipped) or did_you_mean(Path(name).stem, by_stem)
+    listed = '\n    '.join(f'{PACKAGE}{file}' for file in shipped)
+    raise ConfigError(
+        name,
+        f'there is no such config.{hint}',
+        f'Pass the path of a file, or one of these:\n    {listed}' if shipped else 'Pass the path of a file.',
+    )
+
+
+def shipped_configs() -> Path:
+    """Return the folder of the configs that come with the package, in a checkout or as installed."""
+    import vasomim
+
+    package = Path(vasomim.__file__).parent
+    installed = package / '.mim' / 'configs'
+    return installed if installed.is_dir() else package.parent / 'configs'
+
+
+def parse_options(options: Sequence[str]) -> dict[str, Any]:
+    """Parse KEY=VALUE as OpenMMLab's tools do: numbers, booleans, None, lists in brackets.
+
+    Raises:
+        ConfigError: If an option has no '=' or unbalanced brackets.
+    """
+    from mmengine.config import DictAction
+
+    namespace = argparse.Namespace()
+    for option in options:
+        try:
+            DictAction([], 'values')(argparse.ArgumentParser(), namespace, [option])
+        except (ValueError, AssertionError) as error:
+            raise ConfigError(
+                f'--cfg-options {option}',
+                'it is not of the form KEY=VALUE.',
+                'Write the dotted key, =, and the value: model.masking.ratio=0.6',
+            ) from error
+    return dict(getattr(namespace, 'values', {}))
+
+
+def use_data(cfg: Config, folder: str) -> None:
+    """Let a config read its data, trained and held out, from another folder; its transforms stay.
+
+    Args:
+        cfg: The config, changed in place.
+        folder: Pre-training: XA-170K's root, known by its sources' folders, or any folder of images. Downstream tasks:
+            a prepared folder.
+
+    Raises:
+        DatasetError: If the folder does not exist.
+        ConfigError: If the config reads something else than angiograms with anatomy.
+    """
+    from vasomim.engine.strict import check_config
+
+    root = existing_folder(folder)
+    if cfg.get('default_scope') in DOWNSTREAM:
+        for part in ('train', 'val', 'test'):
+            cfg[f'{part}_dataloader'].dataset.data_root = str(root)
+            evaluator = cfg.get(f'{part}_evaluator') or {}
+            if 'ann_file' in evaluator:
+                evaluator['ann_file'] = str(root / Path(evaluator['ann_file']).name)
+        return
+    if is_merged_set(root):
+        data: dict[str, str | None] = dict(type='XA170K', data_root=str(root))
+    else:
+        maps = root.with_name(root.name + ANATOMY_SUFFIX)
+        data = dict(type='AngiogramFolder', data_root=str(root), anatomy_root=str(maps) if maps.is_dir() else None)
+    for loader in ('train_dataloader', 'val_dataloader'):
+        dataset = (cfg.get(loader) or {}).get('dataset') or {}
+        if dataset.get('type') not in ('XA170K', 'AngiogramFolder'):
+            raise ConfigError(
+                '--data',
+                f'{loader} of {cfg.filename} reads a {dataset.get("type")}.',
+                'Set its folder by --cfg-options instead.',
+            )
+        kept = {key: value for key, value in dataset.items() if key not in ('type', 'data_root', 'anatomy_root')}
+        cfg[loader].dataset = {**kept, **data}
+    check_config(cfg)  # An option of the other kind of dataset, such as the sources of XA-170K, is not dropped.
+
+
+def use_encoder(cfg: Config, source: str) -> None:
+    """Let a downstream task start from a pre-trained encoder.
+
+    Args:
+        cfg: The config, changed in place.
+        source: A checkpoint, the folder of a run, or the name of weights that come with the package.
+
+    Raises:
+        CheckpointError: If there is no such checkpoint.
+        ConfigError: If the config is not of a downstream task.
+    """
+    from vasomim.checkpoint import find_weights
+
+    if cfg.get('default_scope') not in DOWNSTREAM:
+        raise ConfigError(
+            '--init',
+            f'{cfg.filename} pre-trains; an encoder starts a downstream task.',
+            'To go on with a pre-training from its weights: --cfg-options load_from=CHECKPOINT.',
+        )
+    hook = dict(type='mmpretrain.EncoderInitHook', checkpoint=str(find_weights(source)))
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+
+
+def checkpoint_to_resume(wanted: str, work_dir: Path) -> str | None:
+    """Return the checkpoint to continue from; None where the work directory holds none yet.
+
+    Args:
+        wanted: A path, or 'auto' for the last checkpoint of the work directory.
+        work_dir: The run's folder. It may have been moved since the checkpoint was written.
+
+    Raises:
+        CheckpointError: If the checkpoint does not exist.
+    """
+    if wanted != FROM_WORK_DIR:
+        checkpoint = Path(wanted)
+    elif (work_dir / 'last_checkpoint').is_file():
+        noted = Path((work_dir / 'last_checkpoint').read_text(encoding='utf-8').strip())
+        beside = work_dir / noted.name
+        checkpoint = beside if beside.is_file() else noted
+    else:
+        say(f'no checkpoint in {work_dir} yet: starting from the beginning')
+        return None
+    if not checkpoint.is_file():
+        raise CheckpointError(
+            checkpoint,
+            'there is no such checkpoint.',
+            'Pass --resume without a path to continue from the work directory, or leave it out.',
+        )
+    say(f'resuming from {checkpoint}')
+    return str(checkpoint)
+
+
+def build_runner(cfg: Config) -> Any:
+    """Build the runner that the config names with ``runner_type``, mmengine's without one."""
+    from mmengine.runner import Runner
+
+    name = cfg.get('runner_type')
+    if not name:
+        return Runner.from_cfg(cfg)
+    from vasomim.registry import RUNNERS
+
+    runner = RUNNERS.get(name)
+    if runner is None:
+        raise ConfigError(
+            cfg.filename,
+            f"runner_type: '{name}' is not registered.{did_you_mean(name, RUNNERS.module_dict)}",
+            "Leave it out for mmengine's own runner.",
+        )
+    return runner.from_cfg(cfg)
+
+
+def say(line: str) -> None:
+    """Print a line once, however many processes there are."""
+    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0'))) == 0:
+        print(line, flush=True)
