@@ -1,0 +1,245 @@
+"""How fast the parts are, each beside its reference in the same run: ``python benchmark/speed.py [--json FILE]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from vasomim.anatomy import extract_anatomy
+from vasomim.anatomy.extraction import BORDER, PERCENTILE
+from vasomim.anatomy.filters import SIGMAS
+from vasomim.cli.extract import cores
+from vasomim.prepare.anatomy_maps import Settings, Task, extract_all
+from vasomim.synthetic import simulate_frame
+
+METHODS = ('mae', 'simmim', 'vasomim')
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measured quantity.
+
+    Attributes:
+        name: What was measured.
+        unit: Its unit.
+        ours: The value of this project.
+        reference: The value of what it is compared with, if anything.
+        ratio: The two compared, as ``goal`` says.
+        goal: Which ratio is wanted.
+    """
+
+    name: str
+    unit: str
+    ours: float
+    reference: float | None = None
+    ratio: float | None = None
+    goal: str = ''
+
+
+def measure_anatomy(frames: int = 8, files: int | None = None) -> list[Row]:
+    """Measure the extraction of anatomy on simulated frames of 512 x 512.
+
+    On one core against scikit-image's filter, as the released code calls it, and a region grower in plain Python, frame
+    by frame in turn, in seconds of the processor: other programs disturb these little. On all cores in seconds of the
+    clock, with reading and writing, as ``vasomim extract`` does it.
+
+    Args:
+        frames: How many different frames.
+        files: How many files the cores share; None: enough to make the start of the processes small.
+    """
+    images = [simulate_frame(seed).image for seed in range(frames)]
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    times = [
+        [1000 * seconds(time.process_time, extract, image) for extract in (extract_anatomy, slow_anatomy)]
+        for image in images
+    ]
+    cv2.setNumThreads(threads)
+    ours, reference = (statistics.median(column) for column in zip(*times, strict=True))
+    return [
+        Row('anatomy, one core', 'ms/frame', ours, reference, reference / ours, 'reference / ours >= 10'),
+        Row(f'anatomy, {cores()} cores', 'frames/s', folder_rate(images, files or max(200, 60 * cores()))),
+    ]
+
+
+def folder_rate(images: list[NDArray[np.uint8]], number: int) -> float:
+    """Return frames per second from PNG files to PNG files on all cores, the start of the processes included."""
+    settings = Settings('sato', list(SIGMAS), PERCENTILE, BORDER)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, f'{index}.png') for index in range(len(images))]
+        for file, image in zip(files, images, strict=True):
+            cv2.imwrite(str(file), image)
+        tasks = [
+            Task(str(index), files[index % len(files)], Path(folder, 'maps', f'{index}.png')) for index in range(number)
+        ]
+        return number / seconds(time.perf_counter, lambda: list(extract_all(tasks, settings, cores())))
+
+
+def slow_anatomy(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Extract anatomy with scikit-image's tubeness and by visiting the region's pixels one after the other."""
+    from skimage.filters import sato
+
+    response = sato(frame, sigmas=SIGMAS, black_ridges=True, mode='reflect').astype(np.uint8)
+    inner = response[BORDER:-BORDER, BORDER:-BORDER].copy()
+    response[:] = 0
+    response[BORDER:-BORDER, BORDER:-BORDER] = inner
+    candidates = response >= np.percentile(response, PERCENTILE)
+    height, width = response.shape
+    mask = np.zeros_like(response)
+    first = np.unravel_index(response.argmax(), response.shape)
+    mask[first] = 1
+    queue = deque([first])
+    while queue:
+        row, column = queue.popleft()
+        for y, x in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+            if 0 <= y < height and 0 <= x < width and candidates[y, x] and not mask[y, x]:
+                mask[y, x] = 1
+                queue.append((y, x))
+    return mask
+
+
+def measure_steps(arch: str = 'small', batch: int = 16, rounds: int = 5, side: int = 224) -> list[Row]:
+    """Measure a training step and its peak memory: SimMIM and VasoMIM beside MAE, the same encoder and frames.
+
+    All mask half of the patches; MAE and VasoMIM decode with 512 x 8. Each round steps the methods in turn, and the
+    ratio is the median over the rounds, so that what disturbs the machine disturbs all of them.
+
+    Args:
+        arch: Size of the encoder.
+        batch: Frames a step.
+        rounds: Steps of each method that are counted, after one that is not.
+        side: Height and width of the frames, pixels.
+    """
+    import torch
+
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    steps = {method: build_step(method, arch, batch, side, device) for method in METHODS}
+    for step in steps.values():
+        step()
+    times = [{method: seconds(time.perf_counter, step) for method, step in steps.items()} for _ in range(rounds)]
+    memory = {method: peak_memory(method, arch, batch, side, device) for method in METHODS}
+    rows = []
+    for method in METHODS[1:]:
+        ours, mae = (1000 * statistics.median(time[name] for time in times) / batch for name in (method, 'mae'))
+        ratio = statistics.median(time[method] / time['mae'] for time in times)
+        goal = 'ours / MAE <= 1.10' if method == 'vasomim' else 'ours / MAE'
+        rows.append(Row(f'step, {method}, {arch}, batch {batch}, {device}', 'ms/frame', ours, mae, ratio, goal))
+        ratio = memory[method] / memory['mae']
+        rows.append(Row(f'peak memory, {method}', 'GB', memory[method], memory['mae'], ratio, 'ours / MAE'))
+    return rows
+
+
+def build_step(method: str, arch: str, batch: int, side: int, device: str) -> Callable[[], None]:
+    """Build a method and return its whole step: preprocessing, anatomy, masking, losses, gradients, AdamW."""
+    import torch
+    from mmengine.optim import OptimWrapper
+    from mmpretrain.structures import DataSample
+
+    from vasomim.cli.train import load_config
+    from vasomim.registry import MODELS
+
+    torch.manual_seed(0)
+    size = {'model.backbone.arch': arch, 'model.backbone.img_size': side, 'model.masking.ratio': 0.5}
+    config = load_config(f'vasomim::pretrain/{method}.py', [f'{key}={value}' for key, value in size.items()])
+    model = MODELS.build(config.model).to(device).train()
+    model.init_weights()
+    model.progress = 1.0
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = OptimWrapper(torch.optim.AdamW(trained, lr=1e-4, fused=True))
+    frame = simulate_frame(0).image[:side, :side].copy()
+    inputs = [torch.from_numpy(frame).unsqueeze(0)] * batch
+    anatomy = torch.from_numpy(extract_anatomy(frame)).unsqueeze(0)
+
+    def step() -> None:
+        samples = [DataSample() for _ in range(batch)]
+        if method == 'vasomim':
+            for sample in samples:
+                sample.set_field(anatomy, 'anatomy', field_type='data')
+        model.train_step({'inputs': inputs, 'data_samples': samples}, optimizer)
+        if device == 'cuda':
+            torch.cuda.synchronize()
+
+    return step
+
+
+def peak_memory(*arguments: object) -> float:
+    """Return the peak memory of two steps in a process of their own, GB: the device's, or the process's on a CPU.
+
+    Args:
+        *arguments: Those of :func:`build_step`.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
+        return pool.submit(_peak_memory, *arguments).result()
+
+
+def _peak_memory(method: str, arch: str, batch: int, side: int, device: str) -> float:
+    import torch
+
+    step = build_step(method, arch, batch, side, device)
+    step()
+    step()
+    if device == 'cuda':
+        return torch.cuda.max_memory_allocated() / 1e9
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / 1e6
+
+
+def seconds(clock: Callable[[], float], action: Callable[..., object], *arguments: object) -> float:
+    """Return how long an action takes by a clock."""
+    start = clock()
+    action(*arguments)
+    return clock() - start
+
+
+SECTIONS: dict[str, Callable[[], list[Row]]] = {'anatomy': measure_anatomy, 'step': measure_steps}
+
+
+def main() -> None:
+    """Measure, print a table, and write JSON if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the numbers there')
+    parser.add_argument('--only', nargs='+', choices=sorted(SECTIONS), default=list(SECTIONS), help='which parts')
+    options = parser.parse_args()
+    rows = [row for section in options.only for row in SECTIONS[section]()]
+    table = Table('', 'unit', 'ours', 'reference', 'ratio', 'goal')
+    for row in rows:
+        numbers = ('' if value is None else f'{value:.2f}' for value in (row.ours, row.reference, row.ratio))
+        table.add_row(row.name, row.unit, *numbers, row.goal)
+    Console().print(table)
+    if options.json:
+        machine = {'processor': processor(), 'cores': cores(), 'python': platform.python_version()}
+        content = {'machine': machine, 'rows': [asdict(row) for row in rows]}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(content, indent=2) + os.linesep, encoding='utf-8')
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.processor()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,90 @@
+"""Every command of the README runs, in its order, on small data."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vasomim.cli import main
+
+# Options that make a training of the README short; everything else stays as it is written there.
+SHORT = [
+    'train_cfg.max_epochs=1',
+    'train_dataloader.batch_size=2',
+    'train_dataloader.num_workers=0',
+    'val_dataloader.num_workers=0',
+]
+SHORT_MODEL = ['model.backbone.arch=tiny', 'model.neck.decoder_depth=1', 'model.neck.decoder_embed_dim=64']
+PROCESSES = 2
+RUN_ELSEWHERE = ('git', 'make', 'pip', 'apt-get')  # Their targets are what continuous integration runs.
+
+
+def commands(readme: str) -> list[str]:
+    blocks = re.findall(r'```bash\n(.*?)```', readme, re.DOTALL)
+    return [line for block in blocks for line in block.replace('\\\n', ' ').splitlines() if line.strip()]
+
+
+def shortened(command: str) -> list[str]:
+    words = shlex.split(command)
+    if words[0] == 'torchrun':
+        words[words.index('--nproc-per-node') + 1] = str(PROCESSES)
+        words = [sys.executable, '-m', 'torch.distributed.run', '--master-port', '29611', *words[1:]]
+    if words[0] == 'python':
+        words[0] = sys.executable
+    if words[0] == 'vasomim':
+        words = [sys.executable, '-m', 'vasomim', *words[1:]]
+    if 'train' in words or 'tools/train.py' in words:
+        options = SHORT if any('segmentor/unext' in word for word in words) else SHORT + SHORT_MODEL
+        words += options if '--cfg-options' in words else ['--cfg-options', *options]
+    return words
+
+
+@pytest.fixture(scope='module')
+def workplace(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Path:
+    """A folder as a user of a clone has it, with frames of their own and a small XA-170K."""
+    root = tmp_path_factory.mktemp('user')
+    for name in ('tools', 'configs', 'benchmark'):
+        (root / name).symlink_to(project_root / name)
+    assert main('synthesize', [str(root / 'frames'), '--layout', 'folder', '--frames', '12', '--jobs', '1']) == 0
+    assert main('synthesize', [str(root / 'data/xa170k'), '--layout', 'xa170k', '--frames', '12', '--jobs', '1']) == 0
+    assert main('extract', [str(root / 'data/xa170k'), '--jobs', '1']) == 0
+    return root
+
+
+@pytest.mark.slow
+def test_every_command_runs(workplace: Path, project_root: Path) -> None:
+    found = commands((project_root / 'README.md').read_text(encoding='utf-8'))
+    run = [command for command in found if command.split()[0] not in RUN_ELSEWHERE]
+    assert len(run) >= 8
+    for command in run:
+        if 'speed.py' in command:
+            continue  # Tested by itself, and slow by nature.
+        result = subprocess.run(
+            shortened(command),
+            cwd=workplace,
+            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+            capture_output=True,
+            text=True,
+            timeout=500,
+            check=False,
+        )
+        assert result.returncode == 0, f'{command}\n{result.stdout[-2000:]}\n{result.stderr[-3000:]}'
+    assert (workplace / 'reconstructions.png').stat().st_size > 10_000
+    assert (workplace / 'work_dirs/segmentor.safetensors').exists()
+
+
+def test_the_targets_and_files_that_it_names_exist(project_root: Path) -> None:
+    readme = (project_root / 'README.md').read_text(encoding='utf-8')
+    makefile = (project_root / 'Makefile').read_text(encoding='utf-8')
+    for target in re.findall(r'`?make ([a-z-]+)', readme):
+        assert re.search(rf'^{target}:', makefile, re.MULTILINE), target
+    for path in re.findall(r'\]\(((?!http)[^)]+)\)', readme):
+        assert (project_root / path).exists(), path
+    for config in re.findall(r'`((?:pretrain|segmentor)/\w+\.py)`', readme):
+        assert (project_root / 'configs' / config).exists(), config
