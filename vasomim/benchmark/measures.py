@@ -1,0 +1,157 @@
+"""From predictions on disk to scores: what a cell records, and what `benchmark verify` computes again."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vasomim.benchmark.entries import Task
+from vasomim.benchmark.store import Scores, StoreError
+from vasomim.prepare.prepared import SIDES, boxes_path, mask_path, read_description, read_split
+
+STATISTICS = {'mAP': 0, 'mAP50': 1, 'mAP75': 2}  # Places in COCO's summary.
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a test gives.
+
+    Attributes:
+        scores: By metric, over all images, in [0, 1]; NaN where undefined.
+        table: The same per image, as far as a metric exists there.
+        subgroups: By subgroup and group: metrics and the number of ``images``.
+        curve: Validation by epoch.
+        weights: What was loaded into the encoder.
+    """
+
+    scores: dict[str, float]
+    table: Scores
+    subgroups: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    weights: dict[str, Any] | None = None
+
+
+def score(task: Task, data: Path, read: Callable[[str], bytes]) -> Outcome:
+    """Score predictions for the test split of a prepared set.
+
+    Args:
+        task: Its metrics and subgroups are measured.
+        data: The prepared set.
+        read: Returns the content of ``NAME.png`` (class indices, at the annotation's resolution) or ``boxes.json``
+            (COCO's list of results).
+
+    Raises:
+        StoreError: If a prediction is missing or damaged.
+    """
+    return score_masks(task, data, read) if task.task == 'segmentation' else score_boxes(task, data, read)
+
+
+def score_masks(task: Task, data: Path, read: Callable[[str], bytes]) -> Outcome:
+    """Score masks; otherwise as :func:`score`."""
+    import cv2
+
+    from vasomim.evaluation.cases import measure_case
+    from vasomim.evaluation.report import report
+    from vasomim.images import read_grey
+
+    classes = read_description(data)['classes']
+    sides = json.loads((data / SIDES).read_text(encoding='utf-8')) if (data / SIDES).is_file() else {}
+    cases = []
+    for name in read_split(data, 'test'):
+        truth = read_grey(mask_path(data, name))
+        mask = cv2.imdecode(np.frombuffer(read(f'{name}.png'), np.uint8), cv2.IMREAD_GRAYSCALE)
+        if mask is None or mask.shape != truth.shape or mask.max() > len(classes):
+            raise StoreError(f'{name}.png', 'this prediction does not fit its annotation.', 'Test the model again.')
+        cases.append(measure_case(name, mask, truth, len(classes), task.metrics, task.subgroups, sides.get(name)))
+    figures = report(cases, classes, task.subgroups)
+    values = {metric: np.array([case.value(metric) for case in cases]) for metric in task.metrics}
+    table = Scores(tuple(case.name for case in cases), values, groups(cases, figures, task.subgroups))
+    return Outcome({metric: figures[metric] for metric in task.metrics}, table, by_subgroup(figures, task))
+
+
+def groups(cases: Sequence[Any], figures: Mapping[str, float], subgroups: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the group of each image, for the subgroups that divide images."""
+    from vasomim.evaluation.report import GROUP_NAMES
+    from vasomim.evaluation.summary import Terciles
+
+    found: dict[str, tuple[str, ...]] = {}
+    if 'side' in subgroups:
+        found['side'] = tuple(case.side or '' for case in cases)
+    if 'mean_width' in subgroups:
+        cuts = Terciles(figures['mean_width/low_cut'], figures['mean_width/high_cut'])
+        names = (*GROUP_NAMES['mean_width'], 'no_vessel')
+        found['mean_width'] = tuple(names[group] for group in cuts.group(np.array([case.mean_width for case in cases])))
+    return found
+
+
+def by_subgroup(figures: Mapping[str, float], task: Task) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the figures of subgroups as a tree."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for metric in task.metrics:
+        for subgroup in task.subgroups:
+            start = f'{metric}/{subgroup}/'
+            for key in figures:
+                group = key.removeprefix(start)
+                if key.startswith(start) and '/' not in group:
+                    of_group = found.setdefault(subgroup, {}).setdefault(group, {})
+                    of_group[metric] = figures[key]
+                    of_group['images'] = figures[f'{key}/images']
+    return found
+
+
+def score_boxes(task: Task, data: Path, read: Callable[[str], bytes]) -> Outcome:
+    """Score boxes; otherwise as :func:`score`."""
+    from vasomim.evaluation.detection_cases import matches
+
+    try:
+        results = json.loads(read('boxes.json'))
+    except ValueError as error:
+        raise StoreError('boxes.json', f'these predictions are damaged: {error}.', 'Test the model again.') from error
+    content = json.loads(boxes_path(data, 'test').read_text(encoding='utf-8'))
+    names, f1 = [], []
+    for image in sorted(content['images'], key=lambda image: image['file_name']):
+        found = [box for box in results if box['image_id'] == image['id'] and box['score'] >= 0.5]
+        true = [box for box in content['annotations'] if box['image_id'] == image['id']]
+        hits = matches(*arrays(found), np.array([box['score'] for box in found]), *arrays(true), 0.5)
+        number = len(found) + len(true)
+        names.append(Path(image['file_name']).stem)
+        f1.append(2 * hits / number if number else 1.0)
+    measured = {**coco_scores(content, results), 'F1': float(np.mean(f1))}
+    values = {'F1': np.array(f1)} if 'F1' in task.metrics else {}
+    return Outcome({metric: measured[metric] for metric in task.metrics}, Scores(tuple(names), values, {}))
+
+
+def arrays(boxes: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return COCO's boxes as corners (N, 4), and their categories (N,)."""
+    corners = np.array([box['bbox'] for box in boxes], dtype=float).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    return corners, np.array([box['category_id'] for box in boxes], dtype=int)
+
+
+def coco_scores(content: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
+    """Return COCO's average precisions, unrounded; NaN where there is nothing to find."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    if not results:
+        return dict.fromkeys(STATISTICS, 0.0 if content['annotations'] else math.nan)
+    with contextlib.redirect_stdout(io.StringIO()):  # It prints what it does.
+        truth = COCO()
+        truth.dataset = content
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(results), 'bbox')
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return {
+        name: math.nan if evaluation.stats[place] == -1 else float(evaluation.stats[place])
+        for name, place in STATISTICS.items()
+    }
