@@ -113,7 +113,7 @@ class PlainViT(VisionTransformer):
         if frames.shape[-2] % self.patch_size or frames.shape[-1] % self.patch_size:
             raise ValueError(f'frames of {tuple(frames.shape[-2:])} do not divide into patches of {self.patch_size}')
         tokens, grid = self.patch_embed(frames)
-        tokens = torch.cat((self.cls_token.expand(len(tokens), -1, -1), tokens), dim=1)
+        tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
         tokens = tokens + resize_pos_embed(self.pos_embed, self.patch_resolution, grid, self.interpolate_mode)
         maps = {}
         for index, layer in enumerate(self.layers):
