@@ -39,6 +39,7 @@ REQUIREMENTS = [
     'opencv-python>=4.8',  # Reads and filters frames.
     'scipy>=1.11.4',  # Distances between masks; scikit-image 0.25 asks for it too.
     'scikit-image>=0.25',  # Thins masks to centerlines for clDice; the first series for Python 3.13.
+    'pydicom>=3',  # Reads DICOM cines frame by frame; decodes RLE itself, the rest by plugins.
     'safetensors>=0.4',  # The format of the weights that come with this package.
     'rich>=13',  # Progress and tables.
     'tensorboard>=2.14',  # Training curves.
