@@ -15,6 +15,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from vasomim.engine.allocator import keep_freed_memory
 from vasomim.engine.seeding import seed_worker
 from vasomim.engine.terminal import count, replace_terminal_handler, tell
 from vasomim.errors import CheckpointError, ConfigError
@@ -68,7 +69,7 @@ class PretrainRunner(Runner):
       over those of the config, and the frames are drawn in the order in which the interrupted run would have.
     - Workers are seeded anew in each epoch, so that crops differ between epochs and a resumed run repeats them.
     - With ``ProgressHook`` the terminal shows what a person reads, and the log file everything.
-    - Several processes also run without GPUs (``--launcher pytorch``, gloo).
+    - Several processes also run without GPUs (``--launcher pytorch``, gloo), and freed memory is kept there for reuse.
     """
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -85,6 +86,8 @@ class PretrainRunner(Runner):
                     'Without GPUs, start the processes by `torchrun` and pass --launcher pytorch.',
                 )
             torch.distributed.init_process_group('gloo')
+        if not torch.cuda.is_available():
+            keep_freed_memory()
         super().setup_env(env_cfg)
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
