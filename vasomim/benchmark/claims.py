@@ -37,7 +37,7 @@ class Claim:
     def __enter__(self) -> Claim | None:
         """Take the claim; None if another process holds it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(self.path, 'a+', encoding='utf-8')  # noqa: SIM115  it stays open as long as the claim
+        file = open(self.path, 'a+', encoding='utf-8')
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -390,7 +390,7 @@ def check_protocol(protocol: Protocol, where: str) -> None:
         ('pretraining', ('data', 'options')),
         ('finetuning', ('options',)),
         ('family', ('baseline', 'alpha')),
-        ('synthetic', ('frames', 'size', 'pretraining_frames')),
+        ('synthetic', ('frames', 'size')),
     )
     for section, known in sections:
         for key in getattr(protocol, section):

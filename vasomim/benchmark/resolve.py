@@ -35,6 +35,7 @@ PLACES = {
     'out_dir',
     'save_dir',
 }
+IMAGES = {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff'}
 # Where a training's outcome does not depend on it: how it is shown.
 SHOWN = {'visualizer', 'log_level', 'experiment_name'}
 COCO = {'mAP': 'bbox_mAP', 'mAP50': 'bbox_mAP_50', 'mAP75': 'bbox_mAP_75'}
@@ -245,7 +246,8 @@ class Fingerprints:
         if key not in self.sets:
             found = []
             for root in (folder, *([anatomy] if anatomy else [])):
-                paths = [Path(top) / name for top, _, names in os.walk(root) for name in names]
+                walked = [Path(top) / name for top, _, names in os.walk(root) for name in names]
+                paths = [path for path in walked if path.suffix.lower() in IMAGES]
                 found.append(self.files(root, paths))
             self.sets[key] = digest(found)
             self.save()

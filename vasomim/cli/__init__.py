@@ -27,6 +27,7 @@ VERBS = {
     'convert': 'vasomim.cli.convert',
     'prepare': 'vasomim.cli.prepare',
     'check': 'vasomim.cli.check',
+    'benchmark': 'vasomim.cli.benchmark',
 }
 
 EXIT_ERROR = 2

@@ -1,0 +1,338 @@
+"""Carry out one job in a process of its own: pre-train, or fine-tune and test, and write the record."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from vasomim import __version__
+from vasomim.benchmark.claims import Claim
+from vasomim.benchmark.jobs import FINETUNE, Job, encoder_of, read_job
+from vasomim.benchmark.measures import Outcome, score
+from vasomim.benchmark.resolve import file_sha256
+from vasomim.benchmark.store import FAILED, FINISHED, Cell, Pretraining, Scores, Store, StoreError, without_nan
+from vasomim.errors import CheckpointError, ConfigError, VasoMIMError
+
+# Exit statuses: the failure is recorded; nothing can be recorded; another process has the claim.
+DONE, BROKEN, FULL, TAKEN = 0, 70, 74, 75
+HOOK = 'mmpretrain.PredictionHook'
+
+
+def execute(path: str | Path) -> int:
+    """Carry out a job unless its result is there or another process works on it.
+
+    Args:
+        path: What :meth:`Job.write` wrote.
+
+    Returns:
+        :data:`DONE`, :data:`BROKEN` (the failure is recorded), :data:`FULL` or :data:`TAKEN`.
+    """
+    job = read_job(Path(path))
+    with Claim(job.claim) as claim:
+        if claim is None:
+            return TAKEN
+        if job.finished():  # By another run, after this one had planned.
+            return DONE
+        started = now()
+        try:
+            try:
+                result = run_cell(job) if job.kind == FINETUNE else pretrain(job)
+            except Exception as error:
+                traceback.print_exc()
+                record_failure(job, describe(error), claim.seconds, started)
+                return BROKEN
+            if job.kind == FINETUNE:
+                write_cell(job, result, claim, started)
+            else:
+                write_pretraining(job, result, claim, started)
+        except StoreError as error:  # As on a full disk.
+            print(f'{error.where}: {error.what}', file=sys.stderr, flush=True)
+            return FULL
+    return DONE
+
+
+def call(name: str) -> Callable[[Job], Outcome]:
+    """Return the function 'package.module:function' that computes a cell of a task of another kind.
+
+    It takes the job, may keep what it likes in ``job.folder``, and returns an :class:`Outcome`.
+
+    Raises:
+        ConfigError: If there is no such function.
+    """
+    module, _, function = name.partition(':')
+    try:
+        found: Callable[[Job], Outcome] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f'task: {name}', f'there is no such function: {error}.', 'Install its package, or correct the name.'
+        ) from error
+    return found
+
+
+def run_cell(job: Job) -> tuple[Outcome, dict[str, Outcome]]:
+    """Fine-tune and test; return the outcome on the task's own test split and on others by name."""
+    assert job.task is not None
+    if ':' in job.task.task:
+        return call(job.task.task)(job), {}
+    assert job.data is not None
+    train(job)
+    own = replace(test(job, job.task, job.data, job.config_file, 'test'), curve=curve(job.folder / 'train'))
+    also = {
+        name: test(job, other['task'], Path(other['data']), job.folder / f'also_{name}.py', f'also_{name}')
+        for name, other in job.also.items()
+    }
+    return replace(own, weights=loaded(job)), also
+
+
+def train(job: Job) -> None:
+    """Train as ``vasomim train --init`` does, from the last checkpoint of the folder where there is one."""
+    from vasomim.checkpoint import last_checkpoint
+    from vasomim.cli.train import build_runner, load_config, use_encoder
+
+    work_dir = job.folder / 'train'
+    if (work_dir / 'finished').is_file():
+        return
+    cfg = load_config(str(job.config_file))
+    if job.encoder is not None and job.kind == FINETUNE:
+        use_encoder(cfg, str(job.encoder))
+    if job.processes > 1:
+        cfg.launcher = 'pytorch'
+    cfg.work_dir = str(work_dir)
+    try:
+        last = last_checkpoint(work_dir)
+    except CheckpointError:
+        last = None  # Killed between the checkpoint and its note: the epochs are computed again.
+    cfg.resume, cfg.load_from = last is not None, None if last is None else str(last)
+    build_runner(cfg).train()
+    (work_dir / 'finished').touch()
+
+
+def test(job: Job, task: Any, data: Path, config: Path, name: str) -> Outcome:
+    """Test as ``vasomim test`` does, and score the predictions that it leaves."""
+    from vasomim.benchmark.predictions import FOLDER
+    from vasomim.cli import test as verb
+
+    folder = job.folder / name
+    options = argparse.Namespace(
+        config=str(config), checkpoint=str(job.folder / 'train'), data=None, work_dir=folder, num=1, cfg_options=[]
+    )
+    verb.run(options)
+    predictions = folder / FOLDER
+
+    def read(file: str) -> bytes:
+        try:
+            return (predictions / file).read_bytes()
+        except OSError as error:
+            raise StoreError(predictions / file, 'this prediction is missing.', 'Run the cell again.') from error
+
+    return score(task, data, read)
+
+
+def pretrain(job: Job) -> str:
+    """Pre-train, keep the encoder alone, and return the hash of its file."""
+    from vasomim.benchmark.encoder import save_encoder
+
+    train(job)
+    encoder = encoder_of(job.folder)
+    if int(os.environ.get('RANK', '0')) == 0:
+        save_encoder(job.folder / 'train', encoder)
+    return file_sha256(encoder)
+
+
+def curve(work_dir: Path) -> list[dict[str, Any]]:
+    """Return mean losses and validation figures by epoch, from the logs of a training and of its continuations."""
+    sums: dict[int, dict[str, list[float]]] = {}
+    held_out: dict[int, dict[str, float]] = {}
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        epochs: dict[int, dict[str, list[float]]] = {}
+        for line in file.read_text(encoding='utf-8').splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # The last line of a killed run.
+            values = {key.rpartition('/')[2]: value for key, value in row.items() if isinstance(value, (int, float))}
+            if 'epoch' in row:
+                for key, value in values.items():
+                    if 'loss' in key:
+                        epochs.setdefault(int(row['epoch']), {}).setdefault(key, []).append(value)
+            elif 'step' in row:
+                skipped = ('time', 'data_time', 'step')
+                held_out[int(row['step'])] = {key: value for key, value in values.items() if key not in skipped}
+        sums |= epochs
+    rows = []
+    for epoch in sorted(sums.keys() | held_out.keys()):
+        losses = {key: sum(values) / len(values) for key, values in sums.get(epoch, {}).items()}
+        figures = {key if key not in losses else f'val_{key}': v for key, v in held_out.get(epoch, {}).items()}
+        rows.append({'epoch': epoch, **losses, **{key: v for key, v in figures.items() if '/' not in key}})
+    return rows
+
+
+def loaded(job: Job) -> dict[str, Any] | None:
+    """Return what was loaded into the encoder: numbers of tensors and the hash of the file."""
+    report = job.folder / 'train' / 'encoder_init.json'
+    if job.encoder is None or not report.is_file():
+        return None
+    content = json.loads(report.read_text(encoding='utf-8'))
+    numbers = {key: len(content[key]) for key in ('matched', 'missing', 'unexpected', 'mismatched')}
+    return {'file_sha256': file_sha256(job.encoder), 'share': content['share'], **numbers}
+
+
+def write_cell(job: Job, outcomes: Any, claim: Claim, started: str) -> None:
+    """Write a finished cell, then drop what only a continuation needs."""
+    own: Outcome
+    also: dict[str, Outcome]
+    own, also = outcomes
+    tables: dict[str, Scores] = {'': own.table, **{name: outcome.table for name, outcome in also.items()}}
+    pretraining = Store(job.results).pretraining(job.pretraining) if job.pretraining is not None else None
+    spent = pretraining.cost.get('seconds') if pretraining is not None else None
+    cell = Cell(
+        cell=job.name,
+        inputs=job.inputs,
+        status=FINISHED,
+        scores=without_nan(own.scores),
+        subgroups=without_nan(own.subgroups),
+        cases=len(own.table.cases),
+        also={
+            name: {'scores': without_nan(outcome.scores), 'cases': len(outcome.table.cases)}
+            for name, outcome in also.items()
+        },
+        curve=without_nan(own.curve),
+        weights=own.weights,
+        **common(job, claim.seconds, started),
+    )
+    cell.cost['pretraining_seconds'] = spent
+    Store(job.results).write_cell(cell, tables)
+    for checkpoint in (job.folder / 'train').glob('epoch_*.pth'):
+        if list((job.folder / 'train').glob('best_*.pth')):
+            checkpoint.unlink()
+
+
+def write_pretraining(job: Job, sha256: Any, claim: Claim, started: str) -> None:
+    """Write a finished pre-training."""
+    record = Pretraining(
+        pretraining=job.name,
+        inputs=job.inputs,
+        status=FINISHED,
+        curve=without_nan(curve(job.folder / 'train')),
+        weights={'file_sha256': sha256},
+        **common(job, claim.seconds, started),
+    )
+    Store(job.results).write_pretraining(record)
+    for checkpoint in (job.folder / 'train').glob('epoch_*.pth'):
+        checkpoint.unlink()
+
+
+def record_failure(job: Job, error: dict[str, Any], seconds: float, started: str) -> None:
+    """Write a failed cell or pre-training."""
+    values: dict[str, Any] = {'inputs': job.inputs, 'status': FAILED, 'error': error, **common(job, seconds, started)}
+    if job.kind == FINETUNE:
+        Store(job.results).write_cell(Cell(cell=job.name, **values))
+    else:
+        Store(job.results).write_pretraining(Pretraining(pretraining=job.name, **values))
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Return kind and message of an error; all ways to run out of memory are one kind."""
+    message = str(error) or type(error).__name__
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or kind == 'OutOfMemoryError' or "can't allocate memory" in message:
+        kind = 'OutOfMemory'
+    if isinstance(error, VasoMIMError):
+        message = f'{error.where}: {error.what} {error.cure}'
+    return {'kind': kind, 'message': message[:2000], 'log': 'log.txt'}
+
+
+def death(status: int) -> dict[str, Any]:
+    """Return kind and message for a process that ended without a word."""
+    if status < 0 and -status == signal.SIGKILL:
+        message = 'The process was killed (SIGKILL), as the system does when memory runs out.'
+        return {'kind': 'Killed', 'message': message, 'log': 'log.txt'}
+    name = signal.Signals(-status).name if status < 0 else f'exit status {status}'
+    return {'kind': 'Crashed', 'message': f'The process ended by {name}.', 'log': 'log.txt'}
+
+
+def common(job: Job, seconds: float, started: str) -> dict[str, Any]:
+    """Return the fields that all records share."""
+    return {
+        'cost': {
+            'seconds': round(seconds, 3),
+            'predicted_seconds': None if job.predicted is None else round(job.predicted, 1),
+            'device': device_name(),
+            'devices': job.processes,
+            'peak_memory_gb': round(peak_memory(), 3),
+        },
+        'environment': environment(),
+        'command': job.command,
+        'started': started,
+        'finished': now(),
+        'smoke': job.smoke,
+    }
+
+
+def now() -> str:
+    """Return the time, UTC, as ISO 8601; durations are measured by another clock, which does not jump."""
+    return datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
+
+
+def peak_memory() -> float:
+    """Return the largest memory of this process in GB: the accelerator's where one was used."""
+    torch = sys.modules.get('torch')
+    if torch is not None and torch.cuda.is_initialized():
+        return float(torch.cuda.max_memory_allocated()) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def device_name() -> str:
+    """Return the name of the accelerator in use, or 'cpu'."""
+    torch = sys.modules.get('torch')
+    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_initialized() else 'cpu'
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, commit and machine."""
+    torch = sys.modules.get('torch')
+    found = {
+        'python': platform.python_version(),
+        'vasomim': __version__,
+        'commit': commit(),
+        'machine': platform.machine(),
+        'system': platform.system(),
+        'cores': os.cpu_count(),
+    }
+    for name in ('torch', 'mmengine', 'mmpretrain', 'mmseg', 'mmdet', 'numpy'):
+        module = sys.modules.get(name)
+        if module is not None:
+            found[name] = str(module.__version__)
+    if torch is not None:
+        found['threads'] = torch.get_num_threads()
+    return found
+
+
+def commit() -> str | None:
+    """Return the commit of the checkout that runs, None outside one; '+' marks changed files."""
+    root = Path(__file__).parents[2]
+    git = shutil.which('git')
+    if git is None or not (root / '.git').exists():
+        return None
+    name = subprocess.run([git, '-C', str(root), 'rev-parse', 'HEAD'], capture_output=True, text=True, check=False)
+    state = subprocess.run(
+        [git, '-C', str(root), 'status', '--porcelain', '--untracked-files=no', '--', 'vasomim', 'configs'],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return name.stdout.strip() + ('+' if state.stdout.strip() else '') if name.returncode == 0 else None

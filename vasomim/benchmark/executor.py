@@ -1,0 +1,275 @@
+"""Where jobs run: processes forked here, or jobs of a cluster through submitit. Both call the same function.
+
+Forks are the default because each starts within milliseconds: the parent has imported PyTorch and the OpenMMLab
+libraries once, which takes ten seconds, and a process of submitit's own local executor would import them again. The
+parent computes nothing and touches no accelerator, so a fork begins as a fresh process would.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from vasomim.errors import ConfigError, StackError
+
+DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl.
+
+
+class Running(Protocol):
+    """A job that was started."""
+
+    def poll(self) -> int | None:
+        """Return the exit status, negative for a signal, or None while it runs."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+class Executor(Protocol):
+    """Starts jobs, at most ``slots`` at once."""
+
+    slots: int
+
+    def start(self, work: Callable[[], int], log: Path, processes: int = 1) -> Running:
+        """Start a function in a process of its own; what it prints goes to ``log``."""
+
+
+def warm_up() -> None:
+    """Import in this process what every job needs, without touching an accelerator."""
+    os.environ.setdefault('PYTORCH_NVML_BASED_CUDA_CHECK', '1')  # Else looking for a GPU would spoil it for forks.
+    import torch
+
+    from vasomim import compat
+
+    torch.set_num_threads(1)  # A pool of threads would not survive the fork.
+    compat.prepare()
+    import skimage.morphology  # noqa: F401
+
+    import vasomim.cli.test
+    import vasomim.data.detection
+    import vasomim.data.segmentation
+    import vasomim.engine
+    import vasomim.evaluation.detection_cases
+    import vasomim.evaluation.pretraining_metrics
+    import vasomim.evaluation.segmentation_metric
+    import vasomim.models.detection
+    import vasomim.models.segmentation
+    import vasomim.predictor  # noqa: F401
+    from vasomim.benchmark import cells, encoder, predictions  # noqa: F401
+
+
+@dataclass
+class Fork:
+    """A forked process."""
+
+    pid: int
+    free: Callable[[], None]
+    status: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit status, negative for a signal, or None while it runs."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+                self.free()
+        return self.status
+
+    def stop(self) -> None:
+        """End it."""
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            _, status = os.waitpid(self.pid, 0)
+            self.status = os.waitstatus_to_exitcode(status)
+            self.free()
+
+
+@dataclass
+class ForkExecutor:
+    """Forks this process for each job.
+
+    Attributes:
+        slots: Jobs at once.
+        threads: Threads of computation for each.
+        gpus: Numbers of the accelerators, given to the jobs in turn; empty leaves them as they are.
+    """
+
+    slots: int
+    threads: int
+    gpus: tuple[str, ...] = ()
+    load: dict[str, int] = field(default_factory=dict)
+
+    def start(self, work: Callable[[], int], log: Path, processes: int = 1) -> Fork:
+        """Fork; the child dies with this process."""
+        gpu = min(self.gpus, key=lambda name: self.load.get(name, 0)) if self.gpus else None
+        log.parent.mkdir(parents=True, exist_ok=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                status = self._child(work, log, gpu, parent)
+            except SystemExit as error:
+                status = error.code if isinstance(error.code, int) else 1
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)  # Without what the parent has registered for its own end.
+        if gpu is not None:
+            self.load[gpu] = self.load.get(gpu, 0) + 1
+        return Fork(pid, lambda: self._free(gpu))
+
+    def _free(self, gpu: str | None) -> None:
+        if gpu is not None:
+            self.load[gpu] -= 1
+
+    def _child(self, work: Callable[[], int], log: Path, gpu: str | None, parent: int) -> int:
+        die_with_parent(parent)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(target, 1)
+        os.dup2(target, 2)
+        os.close(target)
+        if gpu is not None:
+            os.environ['CUDA_VISIBLE_DEVICES'] = gpu
+        use_threads(self.threads)
+        return work()
+
+
+def die_with_parent(parent: int) -> None:
+    """Let the system kill this process when its parent ends, so that a killed run leaves nothing behind that works."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None, use_errno=True).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # It ended before the call.
+            os._exit(1)
+
+
+def use_threads(threads: int) -> None:
+    """Compute with so many threads in this process."""
+    for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'):
+        os.environ[name] = str(threads)
+    torch: Any = sys.modules.get('torch')
+    if torch is not None:
+        torch.set_num_threads(threads)
+    cv2: Any = sys.modules.get('cv2')
+    if cv2 is not None:
+        cv2.setNumThreads(threads)
+
+
+@dataclass
+class Submitted:
+    """A job of submitit."""
+
+    job: Any
+
+    def poll(self) -> int | None:
+        """Return the exit status of the function, 1 where it raised, or None while it waits or runs."""
+        if not self.job.done():
+            return None
+        error = self.job.exception()
+        if error is not None:
+            return -signal.SIGKILL if self.job.state in ('OUT_OF_MEMORY', 'NODE_FAIL') else 1
+        return int(self.job.result())
+
+    def stop(self) -> None:
+        """Cancel it."""
+        self.job.cancel()
+
+
+@dataclass
+class SubmititExecutor:
+    """Jobs of a cluster. A cell is a job of one process; a pre-training may have several, on several nodes.
+
+    Attributes:
+        slots: Jobs in the queue at once.
+        threads: Threads of computation for each.
+        folder: Where submitit keeps its logs, on a file system that all nodes share.
+        cluster: 'slurm', or 'local' for submitit's own processes, by which this is tested.
+        options: What sbatch is told: partition, account, time in minutes.
+        gpus_per_node: Accelerators of a job on each node; 0 for none.
+    """
+
+    slots: int
+    threads: int
+    folder: Path
+    cluster: str = 'slurm'
+    options: dict[str, Any] = field(default_factory=dict)
+    gpus_per_node: int = 0
+
+    def start(self, work: Callable[[], int], log: Path, processes: int = 1) -> Submitted:
+        """Submit a job.
+
+        Raises:
+            StackError: If submitit or Slurm is missing.
+        """
+        try:
+            import submitit
+        except ModuleNotFoundError as error:
+            raise StackError('submitit', 'it is not installed.', 'pip install submitit') from error
+        try:
+            executor = submitit.AutoExecutor(folder=self.folder / '%j', cluster=self.cluster)
+        except RuntimeError as error:
+            raise StackError(
+                '--executor slurm', f'{error}', 'Start it where sbatch is, or use --executor local.'
+            ) from error
+        per_node = max(1, min(processes, self.gpus_per_node or 1))
+        settings: dict[str, Any] = {
+            'name': 'vasomim',
+            'cpus_per_task': self.threads,
+            'tasks_per_node': per_node,
+            'nodes': max(1, processes // per_node),
+            'timeout_min': int(self.options.get('time', 24 * 60)),
+        }
+        if self.gpus_per_node:
+            settings['gpus_per_node'] = per_node
+        if self.cluster == 'slurm':
+            settings |= {f'slurm_{key}': value for key, value in self.options.items() if key != 'time'}
+        executor.update_parameters(**settings)
+        return Submitted(executor.submit(Distributed(work, log, processes, self.threads)))
+
+
+@dataclass
+class Distributed:
+    """A function as a task of a cluster's job: several processes of one find each other as under torchrun."""
+
+    work: Callable[[], int]
+    log: Path
+    processes: int
+    threads: int
+
+    def __call__(self) -> int:
+        """Call the function."""
+        use_threads(self.threads)
+        if self.processes > 1:
+            import submitit
+
+            submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+        status = self.work()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        return status
+
+
+def parse_cluster_options(options: list[str]) -> dict[str, Any]:
+    """Return KEY=VALUE as a dict.
+
+    Raises:
+        ConfigError: If one has no '='.
+    """
+    found = {}
+    for option in options:
+        key, equals, value = option.partition('=')
+        if not equals:
+            raise ConfigError(f'--slurm {option}', 'it is not of the form KEY=VALUE.', 'Write partition=gpu, time=600.')
+        found[key] = value
+    return found

@@ -1,0 +1,132 @@
+"""What a process is told to do: a folder per cell or pre-training with the job's description and its config."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vasomim.benchmark.entries import Task
+from vasomim.benchmark.store import Store, digest, name_of, write_atomically
+
+PRETRAIN, FINETUNE = 'pretraining', 'cell'
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pre-training, or one fine-tuning with its tests.
+
+    Attributes:
+        kind: 'pretraining' or 'cell'.
+        inputs: What the result depends on; its hash is the name.
+        folder: Its work directory.
+        results: Folder of the store.
+        config: The resolved config, as text; '' for a function.
+        task: Of a cell.
+        data: Folder of the prepared set of a cell.
+        encoder: Checkpoint that the encoder starts from; None from scratch.
+        pretraining: Name of the pre-training that writes ``encoder``.
+        also: Further tests of a cell: task, data and config by name.
+        threads: Threads of computation.
+        processes: Processes of a pre-training (on a cluster).
+        smoke: Whether the result means nothing.
+        command: What computes this again.
+        predicted: Seconds that it was predicted to take.
+    """
+
+    kind: str
+    inputs: dict[str, Any]
+    folder: Path
+    results: Path
+    config: str = ''
+    task: Task | None = None
+    data: Path | None = None
+    encoder: Path | None = None
+    pretraining: str | None = None
+    also: dict[str, dict[str, Any]] = field(default_factory=dict)
+    threads: int = 1
+    processes: int = 1
+    smoke: bool = False
+    command: str = ''
+    predicted: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the cell or the pre-training."""
+        return name_of(self.inputs)
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        if self.kind == PRETRAIN:
+            return f'pre-training {self.inputs["method"]}'
+        fraction = self.inputs['label_fraction']
+        part = f', {fraction:.0%} of the labels' if fraction != 1 else ''
+        return f'{self.inputs["task"]} / {self.inputs["method"]} / seed {self.inputs["seed"]}{part}'
+
+    @property
+    def claim(self) -> Path:
+        """File of the claim on it, beside the results, which runs with several work directories may share."""
+        return self.results / '.claims' / f'{self.kind}-{self.name}'
+
+    @property
+    def log(self) -> Path:
+        """What it printed."""
+        return self.folder / 'log.txt'
+
+    @property
+    def config_file(self) -> Path:
+        """File of the resolved config."""
+        return self.folder / 'config.py'
+
+    def finished(self) -> bool:
+        """Return whether its result is there, and of a pre-training the encoder as well."""
+        store = Store(self.results)
+        if self.kind == FINETUNE:
+            cell = store.cell(self.name)
+            return cell is not None and cell.status == 'finished'
+        record = store.pretraining(self.name)
+        return record is not None and record.status == 'finished' and encoder_of(self.folder).is_file()
+
+    def write(self) -> Path:
+        """Write the job's file and its configs into its folder, and return the file."""
+        content = json.loads(json.dumps(asdict(self), default=str))
+        content.pop('config')
+        if self.config:
+            write_atomically(self.config_file, self.config)
+        for name, other in self.also.items():
+            write_atomically(self.folder / f'also_{name}.py', other['config'])
+        path = self.folder / 'job.json'
+        write_atomically(path, json.dumps(content, indent=1) + '\n')
+        return path
+
+
+def read_job(path: Path) -> Job:
+    """Read what :meth:`Job.write` wrote."""
+    content = json.loads(path.read_text(encoding='utf-8'))
+    folder = Path(content['folder'])
+    for key in ('folder', 'results', 'data', 'encoder'):
+        content[key] = Path(content[key]) if content[key] is not None else None
+    if content['task'] is not None:
+        content['task'] = as_task(content['task'])
+    for other in content['also'].values():
+        other['task'] = as_task(other['task'])
+    config = folder / 'config.py'
+    return Job(config=config.read_text(encoding='utf-8') if config.is_file() else '', **content)
+
+
+def as_task(content: dict[str, Any]) -> Task:
+    """Return a task that went through JSON."""
+    lists = ('metrics', 'subgroups', 'also_test')
+    return Task(**{key: tuple(value) if key in lists else value for key, value in content.items()})
+
+
+def encoder_of(folder: Path) -> Path:
+    """Return where a pre-training's encoder lies."""
+    return folder / 'encoder.safetensors'
+
+
+def weights_input(pretraining: dict[str, Any]) -> str:
+    """Return what names the encoder of a pre-training in a cell's inputs: the hash of all that it depends on."""
+    return digest(pretraining)

@@ -1,0 +1,311 @@
+"""Which jobs a protocol asks for, with what they read; what is missing on disk is found before anything runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vasomim import __version__
+from vasomim.benchmark.entries import Entries, Method, Protocol, Task, check_fractions
+from vasomim.benchmark.jobs import FINETUNE, PRETRAIN, Job, encoder_of
+from vasomim.benchmark.resolve import (
+    Fingerprints,
+    config_hash,
+    data_folder,
+    file_sha256,
+    finetuning_config,
+    frames_hash,
+    pretraining_config,
+)
+from vasomim.benchmark.store import digest, name_of
+from vasomim.errors import CheckpointError, ConfigError, DatasetError, VasoMIMError, did_you_mean
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+SCRATCH = 'scratch'
+AXES = ('task', 'method', 'seed', 'label_fraction')
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a run reads and writes.
+
+    Attributes:
+        results: Folder of the store.
+        work_dir: Where jobs train.
+        data_root: Takes the place of ``data`` in the entries; None leaves it.
+        entries: Files of the user's own entries, for the command that computes a cell again.
+        threads: Threads of a job.
+        processes: Processes of a pre-training.
+    """
+
+    results: Path
+    work_dir: Path
+    data_root: str | None = None
+    entries: tuple[str, ...] = ()
+    threads: int = 1
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a protocol asks for.
+
+    Attributes:
+        protocol: After the selection.
+        pretrainings: One per method that pre-trains.
+        cells: In the order of task, method, label fraction and seed.
+        problems: What keeps cells from running, each once.
+    """
+
+    protocol: Protocol
+    pretrainings: list[Job]
+    cells: list[Job]
+    problems: list[VasoMIMError] = field(default_factory=list)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All jobs, pre-trainings first."""
+        return [*self.pretrainings, *self.cells]
+
+
+def select(protocol: Protocol, only: Sequence[str], seeds: int | None, fractions: str | None) -> Protocol:
+    """Return a protocol with some of its cells, or with other seeds and shares of labels.
+
+    Args:
+        protocol: What is selected from.
+        only: KEY=VALUE[,VALUE...] with task, method, seed or label_fraction.
+        seeds: Number of seeds.
+        fractions: Shares of labels, separated by commas.
+
+    Raises:
+        ConfigError: If a key or a value does not exist.
+    """
+    if seeds is not None:
+        if seeds < 1:
+            raise ConfigError('--seeds', f'{seeds} is not positive.', 'Take at least one.')
+        protocol = replace(protocol, seeds=tuple(range(seeds)))
+    if fractions is not None:
+        values = tuple(number('--label-fraction', text, float) for text in fractions.split(','))
+        check_fractions(values, '--label-fraction')
+        protocol = replace(protocol, label_fractions=values)
+    wanted: dict[str, list[Any]] = {}
+    for item in only:
+        key, equals, text = item.partition('=')
+        if not equals or key not in AXES:
+            raise ConfigError(
+                f'--only {item}', f'it does not name cells.{did_you_mean(key, AXES)}', 'Write task=NAME or method=NAME.'
+            )
+        kind = {'seed': int, 'label_fraction': float}.get(key, str)
+        wanted.setdefault(key, []).extend(number(f'--only {item}', value, kind) for value in text.split(','))
+    for key, chosen in wanted.items():
+        name = {'task': 'tasks', 'method': 'methods', 'seed': 'seeds', 'label_fraction': 'label_fractions'}[key]
+        there = getattr(protocol, name)
+        for value in chosen:
+            if value not in there:
+                raise ConfigError(
+                    f'--only {key}={value}',
+                    f"protocol '{protocol.name}' has none.{did_you_mean(str(value), map(str, there))}",
+                    f'It has: {", ".join(map(str, there))}.',
+                )
+        protocol = replace(protocol, **{name: tuple(value for value in there if value in chosen)})
+    return protocol
+
+
+def number(where: str, text: str, kind: Callable[[str], Any]) -> Any:
+    """Return a value of an option.
+
+    Raises:
+        ConfigError: If it is no number where one belongs.
+    """
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ConfigError(where, f"'{text}' is no number.", 'Correct it.') from error
+
+
+def make_plan(entries: Entries, protocol: Protocol, settings: Settings) -> Plan:
+    """Resolve all jobs of a protocol.
+
+    What is missing on disk becomes a problem of the plan, and the cells that need it are left out; wrong entries and
+    options raise.
+
+    Raises:
+        ConfigError: If an entry or an option is wrong.
+    """
+    fingerprints = Fingerprints(settings.work_dir / 'fingerprints.json')
+    problems: dict[str, VasoMIMError] = {}
+    weights: dict[str, tuple[str, Job | None, Path | None]] = {}
+    for name in protocol.methods:
+        try:
+            weights[name] = encoder_source(entries.method(name), protocol, settings, fingerprints)
+        except (DatasetError, CheckpointError) as error:
+            problems.setdefault(str(error), error)
+    cells: list[Job] = []
+    for task_name in protocol.tasks:
+        task = entries.task(task_name)
+        for method_name in protocol.methods:
+            method = entries.method(method_name)
+            try:
+                made = cells_of(task, method, entries, protocol, settings, fingerprints, weights.get(method_name))
+            except DatasetError as error:
+                problems.setdefault(str(error), error)
+            else:
+                cells.extend(made)
+    pretrainings = [job for _, job, _ in weights.values() if job is not None]
+    return Plan(protocol, pretrainings, cells, list(problems.values()))
+
+
+def encoder_source(
+    method: Method, protocol: Protocol, settings: Settings, fingerprints: Fingerprints
+) -> tuple[str, Job | None, Path | None]:
+    """Return what names a method's encoder in the inputs of its cells, the job that makes it, and its file.
+
+    Raises:
+        DatasetError: If the frames of its pre-training are missing.
+        CheckpointError: If its checkpoint is missing.
+    """
+    if method.kind == 'scratch':
+        return SCRATCH, None, None
+    if method.kind == 'checkpoint':
+        assert method.checkpoint is not None
+        beside = Path(method.origin).parent / method.checkpoint
+        path = Path(method.checkpoint) if Path(method.checkpoint).is_file() else beside
+        if not path.is_file():
+            raise CheckpointError(
+                method.checkpoint, f"the checkpoint of method '{method.name}' is missing.", 'Correct its entry.'
+            )
+        return file_sha256(path), None, path.resolve()
+    cfg = pretraining_config(method, protocol, settings.data_root)
+    inputs = {
+        'method': method.name,
+        'config': config_hash(cfg),
+        'data': frames_hash(cfg, fingerprints),
+        'seed': 0,
+        'code': __version__,
+    }
+    folder = settings.work_dir / 'pretrainings' / name_of(inputs)
+    job = Job(
+        kind=PRETRAIN,
+        inputs=inputs,
+        folder=folder.resolve(),
+        results=settings.results.resolve(),
+        config=config_text(cfg),
+        threads=settings.threads,
+        processes=settings.processes,
+        smoke=protocol.smoke,
+        command=command(protocol, settings, {'method': method.name}),
+    )
+    return digest(inputs), job, encoder_of(job.folder)
+
+
+def cells_of(
+    task: Task,
+    method: Method,
+    entries: Entries,
+    protocol: Protocol,
+    settings: Settings,
+    fingerprints: Fingerprints,
+    weights: tuple[str, Job | None, Path | None] | None,
+) -> list[Job]:
+    """Return the cells of a task and a method; none where its encoder cannot be made.
+
+    Raises:
+        DatasetError: If the data of the task, or of a further test, are missing.
+    """
+    also = [entries.task(name) for name in task.also_test if name in protocol.tasks]
+    folders = {other.name: prepared_folder(other, settings) for other in (task, *also)}
+    data = [fingerprints.prepared(folder) for folder in folders.values() if folder is not None]
+    if weights is None:
+        return []
+    hashed, pretraining, encoder = weights
+    cells = []
+    for fraction in protocol.label_fractions:
+        for seed in protocol.seeds:
+            configs = {}
+            for other in (task, *also) if task.config is not None else ():
+                cfg = finetuning_config(other, method, protocol, seed, fraction, settings.data_root)
+                configs[other.name] = cfg
+            main = configs.get(task.name)
+            inputs = {
+                'task': task.name,
+                'task_version': task.version,
+                'method': method.name,
+                'seed': seed,
+                'label_fraction': fraction,
+                'config': config_hash(main) if main is not None else digest([task.task, task.options]),
+                'data': digest(data),
+                'weights': hashed,
+                'code': __version__,
+            }
+            cells.append(
+                Job(
+                    kind=FINETUNE,
+                    inputs=inputs,
+                    folder=(settings.work_dir / 'cells' / name_of(inputs)).resolve(),
+                    results=settings.results.resolve(),
+                    config=config_text(with_predictions(main)) if main is not None else '',
+                    task=task,
+                    data=folders[task.name],
+                    encoder=encoder,
+                    pretraining=pretraining.name if pretraining is not None else None,
+                    also={
+                        other.name: {
+                            'task': other,
+                            'data': folders[other.name],
+                            'config': config_text(with_predictions(configs[other.name])),
+                        }
+                        for other in also
+                    },
+                    threads=settings.threads,
+                    smoke=protocol.smoke,
+                    command=command(
+                        protocol,
+                        settings,
+                        {'task': task.name, 'method': method.name, 'seed': seed, 'label_fraction': fraction},
+                    ),
+                )
+            )
+    return cells
+
+
+def prepared_folder(task: Task, settings: Settings) -> Path | None:
+    """Return the folder of a task's data, None for a task without one."""
+    return data_folder(task.data, settings.data_root).expanduser().resolve() if task.data is not None else None
+
+
+def with_predictions(cfg: Config) -> Config:
+    """Return a config whose tests keep their predictions and measure no more than what picks the cases to draw."""
+    cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'vasomim.benchmark.predictions']
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmpretrain.PredictionHook')]
+    if cfg.default_scope == 'mmseg':
+        cfg.test_evaluator.measures, cfg.test_evaluator.subgroups = ['DSC'], []
+    return cfg
+
+
+def config_text(cfg: Config) -> str:
+    """Return a config as Python, without mmengine's slow formatter: all of it is plain values."""
+    from vasomim.engine.strict import SECTIONS
+
+    values = cfg.to_dict()
+    kept = {key: value for key, value in values.items() if key in SECTIONS[''] or key in ('custom_imports',)}
+    return ''.join(f'{key} = {value!r}\n' for key, value in kept.items())
+
+
+def command(protocol: Protocol, settings: Settings, cell: Mapping[str, Any]) -> str:
+    """Return what computes a cell again."""
+    parts = ['vasomim', 'benchmark', 'run', '--protocol', protocol.name]
+    for source in settings.entries:
+        parts += ['--entries', source]
+    if settings.data_root is not None and not protocol.smoke:
+        parts += ['--data', settings.data_root]
+    if protocol.smoke:
+        parts[3:5] = ['--smoke']
+    if cell.get('label_fraction', 1.0) != 1.0:
+        parts += ['--label-fraction', str(cell['label_fraction'])]
+    shown = {key: value for key, value in cell.items() if key != 'label_fraction'}
+    return shlex.join([*parts, '--only', *(f'{key}={value}' for key, value in shown.items())])

@@ -1,0 +1,175 @@
+"""What a job will cost: a few iterations of its own config, timed in a process of its own, and the rest by counting."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vasomim.benchmark.store import sha256, write_atomically
+
+ITERATIONS = 6
+WARM_UP = 2
+IMAGES = 6
+SCORING = 0.05  # Seconds to score and draw an image of 512 px, beside the model's own.
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds and memory of the parts of a job.
+
+    Attributes:
+        start: To read the data lists and build the model.
+        iteration: One training iteration.
+        iterations: Number of them in the whole training.
+        epochs: Number of validations and checkpoints.
+        validation: One validation.
+        checkpoint: One checkpoint.
+        tests: All tests together.
+        memory_gb: Peak.
+        disk_gb: Of a finished job's folder.
+    """
+
+    start: float
+    iteration: float
+    iterations: int
+    epochs: int
+    validation: float
+    checkpoint: float
+    tests: float
+    memory_gb: float
+    disk_gb: float
+
+    @property
+    def seconds(self) -> float:
+        """The whole job."""
+        return (
+            self.start
+            + self.iterations * self.iteration
+            + self.epochs * (self.validation + self.checkpoint)
+            + self.tests
+        )
+
+
+def timing_file(folder: Path, config: str, device: str, threads: int, slots: int) -> Path:
+    """Return where a timing is kept: another config, device or number of threads is another one."""
+    return folder / f'{sha256(json.dumps([config, device, threads, slots]))[:16]}.json'
+
+
+def read_timing(path: Path) -> Timing | None:
+    """Return a kept timing; None where there is none."""
+    try:
+        return Timing(**json.loads(path.read_text(encoding='utf-8')))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def measure(config: str, also: dict[str, str], path: Path) -> int:
+    """Time a config and keep the result.
+
+    Args:
+        config: Text of the resolved config.
+        also: Texts of the configs of further tests.
+        path: Where the result goes; a folder beside it holds what the run writes, for its time.
+
+    Returns:
+        0.
+    """
+    from vasomim.benchmark.cells import peak_memory
+    from vasomim.cli.train import build_runner, load_config
+
+    begun = time.monotonic()
+    folder = path.with_suffix('')
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / 'config.py'
+    file.write_text(config, encoding='utf-8')
+    cfg = load_config(str(file))
+    cfg.work_dir = str(folder)
+    runner = build_runner(cfg)
+    runner._train_loop = loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner._init_model_weights()
+    runner.optim_wrapper.initialize_count_status(runner.model, 0, loop.max_iters)
+    start = time.monotonic() - begun
+    iteration = mean_time(iterations(runner, loop))
+    validation = 0.0
+    if cfg.get('val_dataloader'):
+        loader = runner.build_dataloader(cfg.val_dataloader)
+        validation = len(loader) * mean_time(forward(runner, loader, 'val_step'))
+    begun = time.monotonic()
+    runner.save_checkpoint(str(folder), 'checkpoint.pth', save_param_scheduler=False)
+    checkpoint = time.monotonic() - begun
+    tests = 0.0
+    if cfg.get('test_dataloader') and cfg.default_scope != 'mmpretrain':
+        tests = test_time(runner, runner.build_dataloader(cfg.test_dataloader))
+        for name, text in also.items():
+            (folder / f'{name}.py').write_text(text, encoding='utf-8')
+            other = load_config(str(folder / f'{name}.py'))
+            tests += test_time(runner, runner.build_dataloader(other.test_dataloader))
+    timing = Timing(
+        start,
+        iteration,
+        loop.max_iters,
+        loop.max_epochs,
+        validation,
+        checkpoint * (2 if tests else 1),  # The best one as well.
+        tests,
+        peak_memory(),
+        (folder / 'checkpoint.pth').stat().st_size / 1e9,
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    write_atomically(path, json.dumps(asdict(timing)))
+    return 0
+
+
+def test_time(runner: Any, loader: Any) -> float:
+    """Return the seconds of one test with all that follows it."""
+    return len(loader) * (mean_time(forward(runner, loader, 'test_step')) + SCORING)
+
+
+def iterations(runner: Any, loop: Any) -> Iterable[None]:
+    """Train for a few iterations, again from the first batch where there are fewer."""
+    runner.model.train()
+    if hasattr(runner.model, 'progress'):
+        runner.model.progress = 0.5
+    while True:
+        for batch in loop.dataloader:
+            runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
+            synchronize()
+            yield
+
+
+def forward(runner: Any, loader: Any, step: str) -> Iterable[None]:
+    """Predict for a few images, again from the first where there are fewer."""
+    import torch
+
+    runner.model.eval()
+    while True:
+        for batch in loader:
+            with torch.no_grad():
+                getattr(runner.model, step)(batch)
+            synchronize()
+            yield
+
+
+def synchronize() -> None:
+    """Wait for the accelerator."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def mean_time(steps: Iterable[None], number: int = ITERATIONS) -> float:
+    """Return the seconds of a step, without the first ones."""
+    source = iter(steps)
+    for _ in range(WARM_UP):
+        next(source)
+    begun = time.monotonic()
+    for _ in range(number):
+        next(source)
+    return (time.monotonic() - begun) / number

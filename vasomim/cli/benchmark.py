@@ -1,0 +1,360 @@
+"""``vasomim benchmark``: plan, run, follow, report and submit comparisons of methods."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vasomim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vasomim.benchmark.entries import Entries
+    from vasomim.benchmark.estimate import Estimate
+    from vasomim.benchmark.executor import Executor
+    from vasomim.benchmark.jobs import Job
+    from vasomim.benchmark.plan import Plan
+
+SUMMARY = 'Compare pre-training methods over tasks and seeds: plan, run, status, report, submit, verify.'
+
+VERBS = {
+    'plan': 'list the cells, what is missing on disk, and the predicted cost; exit status 1 if it cannot run',
+    'run': 'carry out what is left',
+    'status': 'show how far the last run is',
+    'report': 'write the leaderboard from the results',
+    'submit': 'pack predictions, results and environment into a zip file',
+    'verify': 'compute every score of a zip file again and say what differs',
+}
+SMOKE = 'smoke'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs and their options."""
+    verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
+    for verb, text in VERBS.items():
+        own = verbs.add_parser(verb, help=text, description=f'{text[0].upper()}{text[1:]}.')
+        if verb != 'verify':
+            add_places(own)
+        if verb in ('plan', 'run', 'submit'):
+            add_selection(own)
+        if verb in ('plan', 'run'):
+            add_execution(own)
+        if verb == 'status':
+            own.add_argument('--once', action='store_true', help='print the table once instead of following the run')
+        if verb == 'report':
+            own.add_argument('--protocol', default=None, metavar='NAME', help='whose family of comparisons is tested')
+            own.add_argument('--entries', action='append', default=[], metavar='FILE', help=argparse.SUPPRESS)
+            own.add_argument('--output', type=Path, metavar='DIR', help='where the pages go (default: beside results)')
+        if verb == 'submit':
+            own.add_argument('zip', type=Path, metavar='ZIP', help='file to write')
+        if verb == 'verify':
+            own.add_argument('zip', type=Path, metavar='ZIP', help='file that `benchmark submit` wrote')
+            own.add_argument('--data', metavar='DIR', help='takes the place of data/ in the entries')
+            own.add_argument('--entries', action='append', default=[], metavar='FILE', help='further entries')
+            own.add_argument('--tolerance', type=float, default=1e-6, help='largest difference (default: %(default)g)')
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Add where results and work directories are."""
+    add = parser.add_argument
+    add('--smoke', action='store_true', help='simulated data and tiny models: minutes on two cores')
+    add('--results', type=Path, metavar='DIR', help='folder of the results (default: benchmark/results)')
+    add('--work-dir', type=Path, metavar='DIR', help='where jobs train (default: work_dirs/benchmark)')
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add which cells are meant."""
+    add = parser.add_argument
+    add('--protocol', metavar='NAME', help='the study: a file of benchmark/protocols (default: main)')
+    add('--entries', action='append', default=[], metavar='FILE', help='further tasks, methods and protocols (YAML)')
+    add('--only', nargs='+', default=[], metavar='KEY=VALUE', help='task=NAME, method=NAME, seed=N, label_fraction=F')
+    add('--seeds', type=int, metavar='N', help='number of seeds (default: those of the protocol)')
+    add('--label-fraction', metavar='F,F,...', help='shares of the training labels: 0.1,0.5,1')
+    add('--data', metavar='DIR', help='takes the place of data/ in the entries')
+
+
+def add_execution(parser: argparse.ArgumentParser) -> None:
+    """Add how it is run."""
+    add = parser.add_argument
+    add('--jobs', type=int, metavar='N', help='jobs at once, with a share of the cores each (default: 1, or one a GPU)')
+    add('--gpus', metavar='N,N,...', help='accelerators that jobs take in turn')
+    add('--no-estimate', action='store_true', help='time no short runs beforehand')
+    add('--executor', choices=('local', 'slurm', 'submitit-local'), default='local', help='default: %(default)s')
+    add('--slurm', nargs='+', default=[], metavar='KEY=VALUE', help='for sbatch: partition=gpu account=... time=600')
+    add('--gpus-per-node', type=int, default=0, metavar='N', help='Slurm: accelerators of a node (default: none)')
+    add('--nodes', type=int, default=1, metavar='N', help='Slurm: nodes of a pre-training (default: %(default)s)')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Call the verb.
+
+    Raises:
+        ConfigError: If an entry or an option is wrong.
+        StoreError: If results are damaged or cannot be written.
+    """
+    verb: dict[str, Callable[[argparse.Namespace], int]] = {
+        'plan': show_plan,
+        'run': carry_out,
+        'status': show_status,
+        'report': report,
+        'submit': submit,
+        'verify': verify,
+    }
+    return verb[options.verb](options)
+
+
+def places(options: argparse.Namespace) -> tuple[Path, Path]:
+    """Return the folder of the results and the work directory."""
+    from vasomim.benchmark.entries import benchmark_folder
+
+    smoke = options.smoke
+    work_dir = options.work_dir or Path('work_dirs') / ('benchmark_smoke' if smoke else 'benchmark')
+    results = options.results or (work_dir / 'results' if smoke else benchmark_folder() / 'results')
+    return results, work_dir
+
+
+def planned(options: argparse.Namespace) -> tuple[Entries, Plan, Executor]:
+    """Set up what plan and run share: entries, executor, and the plan with its jobs.
+
+    Raises:
+        ConfigError: If an entry or an option is wrong.
+    """
+    from vasomim.benchmark.entries import load_entries
+    from vasomim.benchmark.executor import warm_up
+    from vasomim.benchmark.plan import Settings, make_plan, select
+
+    entries = load_entries(options.entries)
+    name = options.protocol or (SMOKE if options.smoke else 'main')
+    protocol = select(entries.protocol(name), options.only, options.seeds, options.label_fraction)
+    results, work_dir = places(options)
+    executor, threads = make_executor(options, work_dir)
+    data = options.data
+    if options.smoke:
+        data = options.data or str(work_dir / 'data')
+        simulate(entries, protocol, Path(data))
+    say('loading PyTorch and the OpenMMLab libraries once for all jobs')
+    warm_up()
+    processes = options.nodes * max(1, options.gpus_per_node) if options.executor != 'local' else 1
+    settings = Settings(results, work_dir, data, tuple(options.entries), threads, processes)
+    return entries, make_plan(entries, protocol, settings), executor
+
+
+def make_executor(options: argparse.Namespace, work_dir: Path) -> tuple[Executor, int]:
+    """Return where jobs run, and the threads of each.
+
+    Raises:
+        ConfigError: If the numbers make no sense.
+    """
+    from vasomim.benchmark.executor import ForkExecutor, SubmititExecutor, parse_cluster_options
+
+    gpus = tuple(name.strip() for name in options.gpus.split(',')) if options.gpus else ()
+    slots = options.jobs if options.jobs is not None else max(1, len(gpus))
+    if slots < 1:
+        raise ConfigError('--jobs', f'{slots} is not positive.', 'Run at least one job at once.')
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    threads = max(1, cores // slots)
+    if options.executor == 'local':
+        return ForkExecutor(slots, threads, gpus), threads
+    slurm = parse_cluster_options(options.slurm)
+    cluster = 'slurm' if options.executor == 'slurm' else 'local'
+    folder = work_dir / 'submitit'
+    return SubmititExecutor(slots, threads, folder, cluster, slurm, options.gpus_per_node), threads
+
+
+def simulate(entries: Entries, protocol: object, root: Path) -> None:
+    """Make the data of a smoke run, in a process of its own, as it uses threads."""
+    from vasomim.benchmark import smoke
+    from vasomim.benchmark.executor import ForkExecutor
+
+    log = root.parent / 'simulate.txt'
+    say(f'simulating angiograms in {root}')
+    begun = time.monotonic()
+    work = partial(smoke.simulate, entries, protocol, root)  # type: ignore[arg-type]
+    process = ForkExecutor(1, 1).start(work, log)
+    while (status := process.poll()) is None:
+        time.sleep(0.05)
+    if status != 0:
+        raise ConfigError(log, 'the simulation failed.', 'Read this file.')
+    say(f'simulated in {time.monotonic() - begun:.0f} s')
+
+
+def estimated(
+    plan: Plan, jobs: list[Job], options: argparse.Namespace, executor: Executor
+) -> tuple[list[Job], Estimate]:
+    """Return the jobs that are left with what each will take, and the sum."""
+    from vasomim.benchmark.estimate import device_here, estimate, time_jobs, with_predictions
+    from vasomim.benchmark.executor import ForkExecutor
+
+    _, work_dir = places(options)
+    gpus = tuple(options.gpus.split(',')) if options.gpus else ()
+    timings = {}
+    if not options.no_estimate and isinstance(executor, ForkExecutor):
+        timings = time_jobs(jobs, executor, (work_dir / 'timings').resolve(), device_here(gpus), say)
+    found = estimate(jobs, timings, executor.slots)
+    return with_predictions(jobs, found), found
+
+
+def show_plan(options: argparse.Namespace) -> int:
+    """Print the plan."""
+    import rich
+    from rich.table import Table
+
+    from vasomim.benchmark.run import left_of
+    from vasomim.benchmark.store import Store
+
+    _, plan, executor = planned(options)
+    results, work_dir = places(options)
+    for damage in Store(results).damaged():
+        say(f'damaged: {damage}')
+    damaged = bool(Store(results).damaged())
+    left = plan.jobs if damaged else left_of(plan.jobs)
+    jobs, found = ([], None) if plan.problems else estimated(plan, left, options, executor)
+    names = {job.name for job in left}
+    table = Table(title=f'{plan.protocol.title}: {len(plan.cells)} cells, {len(plan.pretrainings)} pre-trainings')
+    for column in ('job', 'name', 'state', 'seconds'):
+        table.add_column(column, justify='right' if column == 'seconds' else 'left')
+    for job in plan.jobs:
+        seconds = found.seconds.get(job.name) if found else None
+        state = 'to run' if job.name in names else 'finished' if job.finished() else 'not needed'
+        table.add_row(job.title, job.name, state, f'{seconds:,.0f}' if seconds is not None else '')
+        if job.config:
+            job.write()
+    rich.print(table)
+    print(f'resolved configs: {work_dir}/cells/NAME/config.py and {work_dir}/pretrainings/NAME/config.py')
+    if found is not None:
+        print(cost_line(jobs, found, options))
+    if plan.problems:
+        print(f'cannot run, {len(plan.problems)} problems:')
+        for problem in plan.problems:
+            print(f'  {problem}')
+        return 1
+    free = free_disk(work_dir)
+    if found is not None and found.disk_gb > free:
+        print(f'cannot run: {found.disk_gb:.1f} GB of disk are needed, {free:.1f} GB are free at {work_dir}')
+        return 1
+    return 0
+
+
+def cost_line(jobs: list[Job], found: Estimate, options: argparse.Namespace) -> str:
+    """Return the predicted cost in words."""
+    if not jobs:
+        return 'nothing is left to run'
+    if not found.seconds:
+        return f'{len(jobs)} jobs; their cost was not predicted'
+    unit = 'GPU-hours' if options.gpus or os.path.exists('/dev/nvidia0') else 'hours of work'
+    return (
+        f'{len(jobs)} jobs: {found.hours:.2f} {unit}, {duration(found.wall)} from start to end, '
+        f'up to {found.memory_gb:.1f} GB of memory a job, {found.disk_gb:.2f} GB of disk'
+    )
+
+
+def free_disk(folder: Path) -> float:
+    """Return the free GB where a folder is, or will be."""
+    import shutil
+
+    while not folder.is_dir():
+        folder = folder.resolve().parent
+    return shutil.disk_usage(folder).free / 1e9
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as h:mm:ss."""
+    whole = math.ceil(seconds)
+    return f'{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}'
+
+
+def carry_out(options: argparse.Namespace) -> int:
+    """Run what is left, compare predicted with actual cost, and write the report of a smoke run.
+
+    Raises:
+        ConfigError: If data or checkpoints are missing.
+    """
+    from vasomim.benchmark.run import compare, left_of, run_jobs, write_queue
+    from vasomim.benchmark.store import Store
+
+    begun = time.monotonic()
+    entries, plan, executor = planned(options)
+    results, work_dir = places(options)
+    if plan.problems:
+        listed = '\n    '.join(str(problem).replace('\n', ' ') for problem in plan.problems)
+        raise ConfigError(
+            f'protocol {plan.protocol.name}',
+            f'{len(plan.problems)} things are missing:\n    {listed}',
+            'Provide them, or choose cells that can run by --only task=NAME.',
+        )
+    for path, error in Store(results).set_aside_damaged():
+        say(f'set aside as {path}: {error.what} Its cell is computed again.')
+    jobs, found = estimated(plan, left_of(plan.jobs), options, executor)
+    done = len(plan.cells) - sum(job.kind == 'cell' for job in jobs)
+    say(f'{len(plan.cells)} cells, {done} of them finished before; {cost_line(jobs, found, options)}')
+    by_name = {job.name: job for job in jobs}
+    write_queue(work_dir / 'queue.json', [by_name.get(job.name, job) for job in plan.jobs], executor.slots)
+    started = time.monotonic()
+    progress = run_jobs(jobs, executor, say)
+    say(
+        f'{len(progress.finished)} jobs finished, {len(progress.failed)} failed, {len(progress.blocked)} not run, '
+        f'{len(progress.by_others)} done by another run; {duration(time.monotonic() - begun)} in all'
+    )
+    for line in compare(progress, time.monotonic() - started, found.wall if found.seconds else None):
+        say(line)
+    if options.smoke:
+        write_report(results, work_dir, options, entries)
+    return 1 if progress.failed or progress.blocked else 0
+
+
+def show_status(options: argparse.Namespace) -> int:
+    """Show how far the last run is, again and again until it is done."""
+    from vasomim.benchmark.status import follow
+
+    _, work_dir = places(options)
+    return follow(work_dir / 'queue.json', options.once)
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the leaderboard."""
+    from vasomim.benchmark.entries import load_entries
+
+    results, _ = places(options)
+    write_report(results, options.output or results.parent, options, load_entries(options.entries))
+    return 0
+
+
+def write_report(results: Path, folder: Path, options: argparse.Namespace, entries: Entries) -> None:
+    """Write the pages of the leaderboard and say where they are."""
+    from vasomim.benchmark.report import write_leaderboard
+    from vasomim.benchmark.store import Store
+
+    protocol = entries.protocol(options.protocol or (SMOKE if options.smoke else 'main'))
+    for path in write_leaderboard(Store(results), folder, protocol) or ():
+        say(f'wrote {path}')
+
+
+def submit(options: argparse.Namespace) -> int:
+    """Pack a submission."""
+    from vasomim.benchmark.submit import pack
+
+    results, work_dir = places(options)
+    number = pack(options.zip, results, work_dir, options.protocol, options.only)
+    print(f'{options.zip}: {number} cells')
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check a submission; exit status 1 if something differs."""
+    from vasomim.benchmark.submit import check
+
+    lines, number = check(options.zip, options.data, options.entries, options.tolerance)
+    for line in lines:
+        print(line)
+    print(f'{number} scores computed again, {len(lines)} differences')
+    return 1 if lines else 0
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
