@@ -1,15 +1,16 @@
-"""``vasomim prepare``: published archives in, one layout out."""
+"""``vasomim prepare``: published archives in, one layout out; see prepare_pretrain for frames without labels."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-SUMMARY = 'Bring a downstream dataset, as published or your own, into the layout of the readers.'
+SUMMARY = 'Bring data, as published or your own, into the layout of the readers: to pre-train on, or labelled.'
 
 KINDS = {
     'arcade': 'the published tree, {syntax,stenosis}/{train,val,test}/{images,annotations}; DST gets three sets: '
@@ -21,13 +22,17 @@ KINDS = {
     'COCO .json files',
     'synthetic': 'SRC is arcade, xcav, caxf or stenosis: simulated into DST_published, then prepared',
 }
+SECONDS_BETWEEN_LINES = 30.0
 SIMULATED = ('arcade', 'xcav', 'caxf', 'stenosis')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.description = f'{SUMMARY} A run that was stopped continues where it stopped.'
-    tasks = parser.add_subparsers(dest='purpose', required=True, metavar='downstream')
+    tasks = parser.add_subparsers(dest='purpose', required=True, metavar='{pretrain,downstream}')
+    from vasomim.cli.prepare_pretrain import add_pretrain_arguments
+
+    add_pretrain_arguments(tasks.add_parser('pretrain', help='frames without labels, with anatomy maps'))
     downstream = tasks.add_parser('downstream', help='labelled data for segmentation or detection')
     kinds = downstream.add_subparsers(dest='kind', required=True, metavar='KIND')
     for kind, text in KINDS.items():
@@ -62,6 +67,10 @@ def run(options: argparse.Namespace) -> int:
         DatasetError: If the source is not what it should be, or the destination holds something else.
         ConfigError: If an option is out of range.
     """
+    if options.purpose == 'pretrain':
+        from vasomim.cli.prepare_pretrain import run_pretrain
+
+        return run_pretrain(options)
     destination = options.destination.expanduser()
     kind, source = options.kind, options.source
     if kind == 'synthetic':
@@ -129,7 +138,7 @@ def count_line(plan: Any) -> Iterator[str]:
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal; yield the function that moves it."""
+    """Show a bar on a terminal, and elsewhere a line now and then; yield the function that moves it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -137,8 +146,17 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None, visible=False)  # Seen from the first report on.
+        start = said = time.monotonic()
+        first: int | None = None
 
         def report(done: int, total: int) -> None:
+            nonlocal said, first
             bar.update(task, completed=done, total=total, visible=True)
+            now = time.monotonic()
+            first = done if first is None else first  # What an earlier run did took no time of this one.
+            if not console.is_terminal and now - said > SECONDS_BETWEEN_LINES:
+                said = now
+                left = f', {(total - done) * (now - start) / (done - first):.0f} s left' if done > first else ''
+                print(f'{title}: {done} of {total}{left}', flush=True)
 
         yield report

@@ -25,11 +25,15 @@ Similar = tuple[str, str, float]
 
 
 def describe_frame(path: Path) -> tuple[str, NDArray[np.float32]]:
+    """Return what :func:`describe_pixels` does, of a file."""
+    return describe_pixels(read_grey(path))
+
+
+def describe_pixels(pixels: NDArray[np.uint8]) -> tuple[str, NDArray[np.float32]]:
     """Return the hash of a frame's pixels, and its small copy with mean 0 and length 1, (SIDE * SIDE,).
 
     The copy of a uniform frame is zero: it resembles nothing.
     """
-    pixels = read_grey(path)
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
     small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     small -= small.mean()
