@@ -24,8 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vasomim.anatomy import extract_anatomy
-from vasomim.anatomy.extraction import BORDER, PERCENTILE
-from vasomim.anatomy.filters import SIGMAS
+from vasomim.anatomy.extraction import BORDER
 from vasomim.cli.extract import cores
 from vasomim.prepare.anatomy_maps import Settings, Task, extract_all
 from vasomim.synthetic import simulate_frame
@@ -82,7 +81,6 @@ def measure_anatomy(frames: int = 8, files: int | None = None) -> list[Row]:
 
 def folder_rate(images: list[NDArray[np.uint8]], number: int) -> float:
     """Return frames per second from PNG files to PNG files on all cores, the start of the processes included."""
-    settings = Settings('sato', list(SIGMAS), PERCENTILE, BORDER)
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, f'{index}.png') for index in range(len(images))]
         for file, image in zip(files, images, strict=True):
@@ -90,18 +88,18 @@ def folder_rate(images: list[NDArray[np.uint8]], number: int) -> float:
         tasks = [
             Task(str(index), files[index % len(files)], Path(folder, 'maps', f'{index}.png')) for index in range(number)
         ]
-        return number / seconds(time.perf_counter, lambda: list(extract_all(tasks, settings, cores())))
+        return number / seconds(time.perf_counter, lambda: list(extract_all(tasks, Settings.of('sato'), cores())))
 
 
 def slow_anatomy(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Extract anatomy with scikit-image's tubeness and by visiting the region's pixels one after the other."""
     from skimage.filters import sato
 
-    response = sato(frame, sigmas=SIGMAS, black_ridges=True, mode='reflect').astype(np.uint8)
+    response = sato(frame, sigmas=range(1, 5), black_ridges=True, mode='reflect').astype(np.uint8)
     inner = response[BORDER:-BORDER, BORDER:-BORDER].copy()
     response[:] = 0
     response[BORDER:-BORDER, BORDER:-BORDER] = inner
-    candidates = response >= np.percentile(response, PERCENTILE)
+    candidates = response >= np.percentile(response, 92)
     height, width = response.shape
     mask = np.zeros_like(response)
     first = np.unravel_index(response.argmax(), response.shape)

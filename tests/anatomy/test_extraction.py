@@ -1,5 +1,7 @@
 """Extraction against a slow chain of scikit-image's filter and a region grower that visits pixel after pixel."""
 
+import gzip
+import json
 import os
 from collections import deque
 from pathlib import Path
@@ -7,9 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from skimage.filters import frangi, sato
+from skimage.measure import label
 
 from vasomim.anatomy import extract_anatomy, vesselness
+from vasomim.evaluation.overlap import dice
 
 SIGMAS = (1, 2, 3, 4)
 
@@ -66,6 +71,41 @@ def test_the_mask_is_that_of_the_slow_chain(name, slow, seed):
     assert found.dtype == np.uint8
     assert set(np.unique(found)) == {0, 1}
     assert overlap(found, expected) > 0.99
+
+
+def slow_contrast(frame: np.ndarray) -> np.ndarray:
+    """The filter 'contrast' with windows at full resolution and scikit-image's derivatives."""
+    logarithms = np.log1p(frame.astype(float))
+    deviation = logarithms - gaussian_filter(logarithms, 25)
+    levels = deviation / (np.sqrt(gaussian_filter(deviation**2, 25)) + 0.02)
+    return sato(levels, sigmas=(3, 5), mode='reflect') * np.sqrt(np.clip(-levels, 0, 3))
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_contrast_keeps_the_largest_region_of_a_slow_computation(seed):
+    frame = tree_frame(seed, (300, 360))
+    response = slow_contrast(frame)
+    response[:20] = response[-20:] = response[:, :20] = response[:, -20:] = 0
+    regions = label(response >= np.percentile(response, 91), connectivity=1)
+    sizes = [int((regions == number).sum()) for number in range(1, regions.max() + 1)]
+    assert overlap(extract_anatomy(frame, 'contrast'), regions == 1 + int(np.argmax(sizes))) > 0.9
+
+
+def test_contrast_finds_more_of_the_labelled_vessels_of_real_frames(data_root):
+    files = json.loads(gzip.decompress((data_root / 'arcade/frames.json.gz').read_bytes()))
+    labels = json.loads(gzip.decompress((data_root / 'arcade/syntax_val.json.gz').read_bytes()))
+    scores: dict[str, list[float]] = {'sato': [], 'contrast': []}
+    for image in labels['images'][:40]:
+        file = files[f'syntax/val/images/{image["file_name"]}']
+        frame = cv2.imread(str(data_root / f'arcade/frames/{file}.webp'), cv2.IMREAD_GRAYSCALE)
+        truth = np.zeros(frame.shape, np.uint8)
+        for annotation in labels['annotations']:
+            if annotation['image_id'] == image['id']:
+                for polygon in annotation['segmentation']:
+                    cv2.fillPoly(truth, [np.rint(polygon).astype(np.int32).reshape(-1, 1, 2)], 1)
+        for name, values in scores.items():
+            values.append(dice(extract_anatomy(frame, name), truth))
+    assert np.mean(scores['contrast']) > np.mean(scores['sato']) + 0.05
 
 
 @pytest.mark.parametrize(('percentile', 'border'), [(80.0, 0), (97.5, 5), (100.0, 20), (0.0, 20)])

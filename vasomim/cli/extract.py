@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vasomim.anatomy import FILTERS, extract_anatomy
-from vasomim.anatomy.extraction import BORDER, PERCENTILE
-from vasomim.anatomy.filters import SIGMAS
+from vasomim.anatomy.extraction import BORDER
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.layout import ANATOMY_SUFFIX, SOURCES, existing_folder, is_merged_set, list_images, map_names
 from vasomim.prepare.anatomy_maps import Outcome, Settings, Task, extract_all, write_whole
@@ -35,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f'{SUMMARY} A run that was stopped continues where it stopped. What failed and why is printed and stands in '
         f'DST/{REPORT_FILE}; the exit status is 1 then.'
     )
+    widths = '; '.join(f'{name} {",".join(f"{sigma:g}" for sigma in own.sigmas)}' for name, own in FILTERS.items())
+    percentiles = ', '.join(f'{name} {own.percentile:g}' for name, own in FILTERS.items())
     add = parser.add_argument
     add('source', metavar='SRC', type=Path, help='folder of images, with sub-folders or without')
     add(
@@ -49,19 +50,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--filter',
         choices=sorted(FILTERS),
         default='sato',
-        help='sato as the released code, or frangi as the paper says (default: %(default)s)',
+        help="sato as the released code, frangi as the paper says, or contrast, this project's own, which finds more "
+        'of the labelled vessels (default: %(default)s)',
     )
     add(
         '--sigmas',
         metavar='S,S,...',
-        default=','.join(f'{sigma:g}' for sigma in SIGMAS),
-        help='vessel half-widths in pixels (default: %(default)s)',
+        type=parse_sigmas,
+        help=f"vessel half-widths in pixels (default: the filter's own, {widths})",
     )
     add(
         '--percentile',
         type=float,
-        default=PERCENTILE,
-        help='threshold on the vesselness, in percent of the pixels (default: %(default)g)',
+        help=f"threshold on the vesselness, in percent of the pixels (default: the filter's own, {percentiles})",
     )
     add('--border', type=int, default=BORDER, help='pixels at the edge that are never vessel (default: %(default)s)')
     add('--suffix', default=ANATOMY_SUFFIX, help='ending of folders with anatomy maps (default: %(default)s)')
@@ -76,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         DatasetError: If there is nothing to extract from, or the destination cannot take the maps.
         ConfigError: If an option is out of range, or the destination holds maps made with other settings.
     """
-    settings = Settings(options.filter, parse_sigmas(options.sigmas), options.percentile, options.border)
+    settings = Settings.of(options.filter, options.sigmas, options.percentile, options.border)
     check(settings, options.jobs)
     failed = [
         extract_folder(source, destination, settings, options)

@@ -15,6 +15,8 @@ from pathlib import Path
 import cv2
 
 from vasomim.anatomy import extract_anatomy
+from vasomim.anatomy.extraction import BORDER
+from vasomim.anatomy.filters import find_filter
 from vasomim.errors import DatasetError
 from vasomim.images import read_grey
 
@@ -29,6 +31,23 @@ class Settings:
     sigmas: list[float]
     percentile: float
     border: int
+
+    @classmethod
+    def of(
+        cls, filter: str, sigmas: list[float] | None = None, percentile: float | None = None, border: int = BORDER
+    ) -> Settings:
+        """Return the settings of a filter; what is None is the filter's own.
+
+        Raises:
+            ValueError: If there is no such filter.
+        """
+        own = find_filter(filter)
+        return cls(
+            filter,
+            list(own.sigmas) if sigmas is None else sigmas,
+            own.percentile if percentile is None else percentile,
+            border,
+        )
 
 
 @dataclass(frozen=True)
