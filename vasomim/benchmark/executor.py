@@ -7,11 +7,15 @@ parent computes nothing and touches no accelerator, so a fork begins as a fresh 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib
+import io
 import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +23,26 @@ from typing import Any, Protocol
 
 from vasomim.errors import ConfigError, StackError
 
+SHARED = (
+    'mmdet.apis',
+    'mmseg.apis',
+    'skimage.morphology',
+    'vasomim.benchmark.cells',
+    'vasomim.benchmark.encoder',
+    'vasomim.benchmark.predictions',
+    'vasomim.cli.test',
+    'vasomim.data',
+    'vasomim.data.detection',
+    'vasomim.data.segmentation',
+    'vasomim.engine',
+    'vasomim.evaluation.detection_cases',
+    'vasomim.evaluation.pretraining_metrics',
+    'vasomim.evaluation.segmentation_metric',
+    'vasomim.models',
+    'vasomim.models.detection',
+    'vasomim.models.segmentation',
+    'vasomim.predictor',
+)
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl.
 
 
@@ -50,19 +74,10 @@ def warm_up() -> None:
 
     torch.set_num_threads(1)  # A pool of threads would not survive the fork.
     compat.prepare()
-    import skimage.morphology  # noqa: F401
-
-    import vasomim.cli.test
-    import vasomim.data.detection
-    import vasomim.data.segmentation
-    import vasomim.engine
-    import vasomim.evaluation.detection_cases
-    import vasomim.evaluation.pretraining_metrics
-    import vasomim.evaluation.segmentation_metric
-    import vasomim.models.detection
-    import vasomim.models.segmentation
-    import vasomim.predictor  # noqa: F401
-    from vasomim.benchmark import cells, encoder, predictions  # noqa: F401
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter('ignore')  # The libraries report what else they could use.
+        for name in SHARED:
+            importlib.import_module(name)
 
 
 @dataclass

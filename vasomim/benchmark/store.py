@@ -387,7 +387,12 @@ def read_table(path: Path, wanted: str) -> Scores:
     Raises:
         StoreError: If it is missing or another one than that of hash ``wanted``.
     """
-    rows = list(csv.reader(verified(path, wanted).splitlines()))
+    return table_of(verified(path, wanted))
+
+
+def table_of(text: str) -> Scores:
+    """Return per-case scores from the text that :func:`format_table` made of them."""
+    rows = list(csv.reader(text.splitlines()))
     header, columns = rows[0], list(zip(*rows[1:], strict=True)) or [()] * len(rows[0])
     values = {}
     groups = {}

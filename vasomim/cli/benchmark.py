@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         own = verbs.add_parser(verb, help=text, description=f'{text[0].upper()}{text[1:]}.')
         if verb != 'verify':
             add_places(own)
-        if verb in ('plan', 'run', 'submit'):
+        if verb in ('plan', 'run'):
             add_selection(own)
         if verb in ('plan', 'run'):
             add_execution(own)
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             own.add_argument('--output', type=Path, metavar='DIR', help='where the pages go (default: beside results)')
         if verb == 'submit':
             own.add_argument('zip', type=Path, metavar='ZIP', help='file to write')
+            own.add_argument('--only', nargs='+', default=[], metavar='KEY=VALUE', help='cells, as in `run`')
         if verb == 'verify':
             own.add_argument('zip', type=Path, metavar='ZIP', help='file that `benchmark submit` wrote')
             own.add_argument('--data', metavar='DIR', help='takes the place of data/ in the entries')
@@ -326,7 +327,7 @@ def report(options: argparse.Namespace) -> int:
 
 def write_report(results: Path, folder: Path, options: argparse.Namespace, entries: Entries) -> None:
     """Write the pages of the leaderboard and say where they are."""
-    from vasomim.benchmark.report import write_leaderboard
+    from vasomim.benchmark.report import write_leaderboard  # type: ignore[import-not-found,unused-ignore]
     from vasomim.benchmark.store import Store
 
     protocol = entries.protocol(options.protocol or (SMOKE if options.smoke else 'main'))
@@ -339,7 +340,7 @@ def submit(options: argparse.Namespace) -> int:
     from vasomim.benchmark.submit import pack
 
     results, work_dir = places(options)
-    number = pack(options.zip, results, work_dir, options.protocol, options.only)
+    number = pack(options.zip, results, work_dir, options.only)
     print(f'{options.zip}: {number} cells')
     return 0
 
