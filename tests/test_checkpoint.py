@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from vasomim.checkpoint import (
     FAMILIES,
+    last_checkpoint,
     load_model,
     load_tensors,
     load_weights,
@@ -68,10 +69,47 @@ def test_a_run_is_known_by_its_folder(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match='folder without a checkpoint'):
         read_checkpoint(tmp_path)
     (tmp_path / 'last_checkpoint').write_text('/moved/since/epoch_2.pth')
-    with pytest.raises(CheckpointError, match=r'epoch_2\.pth, which is not there'):
+    with pytest.raises(CheckpointError, match=r'epoch_2\.pth is not there'):
         read_checkpoint(tmp_path)
     torch.save({'state_dict': {'a': torch.ones(2)}}, tmp_path / 'epoch_2.pth')
     assert torch.equal(read_checkpoint(tmp_path).tensors['a'], torch.ones(2))
+
+
+@pytest.mark.parametrize('harm', ['cut', 'flip', 'empty', 'gone'])
+def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path: Path, harm: str) -> None:
+    for epoch in (9, 10):
+        torch.save({'state_dict': {'a': torch.arange(5000.0)}}, tmp_path / f'epoch_{epoch}.pth')
+        os.utime(tmp_path / f'epoch_{epoch}.pth', (epoch, epoch))
+    torch.save({'a': torch.zeros(1)}, tmp_path / 'best_loss_epoch_8.pth')  # It holds no optimizer to resume with.
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_10.pth'))
+    newest = tmp_path / 'epoch_10.pth'
+    said: list[str] = []
+    assert last_checkpoint(tmp_path, said.append) == newest and not said
+    whole = bytearray(newest.read_bytes())
+    if harm == 'flip':
+        whole[len(whole) // 2] ^= 1
+    newest.write_bytes({'cut': whole[:-2000], 'flip': whole, 'empty': b'', 'gone': b''}[harm])
+    if harm == 'gone':
+        newest.unlink()
+    assert last_checkpoint(tmp_path, said.append) == tmp_path / 'epoch_9.pth'
+    assert len(said) == 1 and 'epoch_10.pth is' in said[0] and said[0].endswith('going back to epoch_9.pth')
+    (tmp_path / 'epoch_9.pth').write_bytes(b'')
+    with pytest.raises(CheckpointError, match=r'none of its checkpoints .*epoch_10.*epoch_9\.pth is empty'):
+        last_checkpoint(tmp_path, said.append)
+
+
+def test_convert_takes_the_best_checkpoint_of_a_run(tmp_path: Path, capsys) -> None:
+    run = tmp_path / 'run'
+    run.mkdir()
+    for name in ('epoch_2', 'best_dice_epoch_1'):
+        torch.save({name: torch.zeros(1)}, run / f'{name}.pth')
+    (run / 'last_checkpoint').write_text('epoch_2.pth')
+    assert main('convert', [str(run), str(tmp_path / 'out.safetensors')]) == 0
+    assert set(load_file(tmp_path / 'out.safetensors')) == {'best_dice_epoch_1'}
+    (run / 'best_dice_epoch_1.pth').unlink()
+    assert main('convert', [str(run), str(tmp_path / 'out.safetensors')]) == 0
+    assert set(load_file(tmp_path / 'out.safetensors')) == {'epoch_2'}
+    assert 'epoch_2.pth' in capsys.readouterr().out
 
 
 def test_another_architecture_is_refused_and_changes_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from vasomim import compat
 from vasomim.errors import CheckpointError, did_you_mean
 
 SHIPPED = Path(__file__).parent / 'weights'
+NUMBERED = re.compile(r'(?!best_).*_(\d+)\.pth')  # What a run writes as it goes: epoch_3.pth, iter_500.pth
 
 Rule = tuple[str, Callable[[re.Match[str]], str]]
 
@@ -85,22 +87,74 @@ class LoadReport:
         )
 
 
-def last_checkpoint(work_dir: Path) -> Path | None:
-    """The newest checkpoint of a run's folder, which may have been moved since; None where it holds none yet.
+def last_checkpoint(work_dir: Path, tell: Callable[[str], Any] = print) -> Path | None:
+    """The newest whole checkpoint of a run's folder, which may have been moved since; None where it holds none yet.
+
+    Args:
+        work_dir: The folder.
+        tell: Takes a line for each newer checkpoint that is damaged or gone and so passed over.
 
     Raises:
-        CheckpointError: If the folder names a checkpoint that is gone.
+        CheckpointError: If the folder's checkpoints are all gone or damaged.
     """
     note = work_dir / 'last_checkpoint'
-    if not note.is_file():
-        return None
-    noted = Path(note.read_text(encoding='utf-8').strip())
-    found = next((path for path in (work_dir / noted.name, noted) if path.is_file()), None)
-    if found is None:
+    noted = Path(note.read_text(encoding='utf-8').strip()) if note.is_file() else None
+    others = sorted(
+        (path for path in work_dir.glob('*.pth') if NUMBERED.fullmatch(path.name)),
+        key=lambda path: (path.stat().st_mtime, int(NUMBERED.fullmatch(path.name)[1])),  # type: ignore[index]
+        reverse=True,
+    )
+    newest = []
+    if noted is not None and noted.name:  # A note without a name was cut off by a full disk.
+        beside = work_dir / noted.name
+        newest = [noted if noted.is_file() and not beside.is_file() else beside]
+    problems = []
+    for path in [*newest, *(path for path in others if path not in newest)]:
+        problem = damage(path)
+        if problem is None:
+            for line in problems:
+                tell(f'{line}; going back to {path.name}')
+            return path
+        problems.append(f'{path} {problem}')
+    if problems:
         raise CheckpointError(
-            note, f'it names {noted.name}, which is not there.', 'Name another checkpoint of this folder.'
+            work_dir,
+            f'none of its checkpoints can be used: {"; ".join(problems)}.',
+            'Name another checkpoint, or start again with --overwrite.',
         )
-    return found
+    return None
+
+
+def best_checkpoint(source: str | Path) -> Path:
+    """Return a file, or of a run's folder the checkpoint that was best on its validation data, else its last.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    best = sorted(Path(source).glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
+    return best[-1] if best else find_weights(source)
+
+
+def damage(path: Path) -> str | None:
+    """Say what is wrong with a checkpoint file without unpickling it; None where it is whole.
+
+    A file of ``torch.save`` is an archive with a directory at its end and a checksum for each tensor: the first tells
+    one that was cut off, the second one whose bytes have changed. What is no such archive is left to its reader.
+    """
+    try:
+        with open(path, 'rb') as file:
+            start = file.read(2)
+        if start == b'PK':
+            with zipfile.ZipFile(path) as archive:
+                broken = archive.testzip()
+            return f'is damaged in {broken}' if broken else None
+    except FileNotFoundError:
+        return 'is not there'
+    except (zipfile.BadZipFile, EOFError):
+        return 'is cut off'
+    except OSError as error:
+        return f'cannot be read ({error.strerror})'
+    return None if start else 'is empty'
 
 
 def find_weights(source: str | Path) -> Path:

@@ -14,7 +14,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 
 from vasomim import compat
-from vasomim.checkpoint import find_weights, load_tensors, read_checkpoint
+from vasomim.checkpoint import best_checkpoint, load_tensors, read_checkpoint
 from vasomim.errors import CheckpointError, ConfigError
 from vasomim.images import read_grey
 from vasomim.overlays import draw_boxes, draw_mask
@@ -138,16 +138,6 @@ def fine_tuned(source: str | Path) -> tuple[Config, dict[str, torch.Tensor]]:
     if cfg.get('default_scope') not in TASKS:
         raise CheckpointError(source, 'it is not of a downstream task, and predicts neither masks nor boxes.', cure)
     return cfg, checkpoint.tensors
-
-
-def best_checkpoint(source: str | Path) -> Path:
-    """Return a file, or the best checkpoint of a run's folder, or its last.
-
-    Raises:
-        CheckpointError: If there is none.
-    """
-    best = sorted(Path(source).glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
-    return best[-1] if best else find_weights(source)
 
 
 def class_names(source: Path) -> tuple[str, ...]:

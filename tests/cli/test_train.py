@@ -127,6 +127,36 @@ def test_a_finished_run_says_so(trained, config, capsys):
     assert torch.equal(weights(trained / 'epoch_4.pth'), before)
 
 
+def test_an_earlier_run_is_not_overwritten_by_accident(trained, config, tmp_path, capsys):
+    run = tmp_path / 'run'
+    shutil.copytree(trained, run)
+    before = {path.name: path.read_bytes() for path in run.glob('*.pth')}
+    assert main('train', [config, '--work-dir', str(run)]) == 2
+    error = capsys.readouterr().err
+    assert f'ConfigError: --work-dir {run}: it holds 4 checkpoints of an earlier run' in error
+    assert all(cure in error for cure in ('--resume', 'another --work-dir', '--overwrite'))
+    assert main('train', [config, '--work-dir', str(run), '--resume', '--overwrite']) == 2
+    assert main('train', [config, '--work-dir', str(run), '--resume', str(trained / 'epoch_2.pth')]) == 2
+    assert {path.name: path.read_bytes() for path in run.glob('*.pth')} == before
+    capsys.readouterr()
+    assert (
+        main('train', [config, '--work-dir', str(run), '--overwrite', '--cfg-options', 'train_cfg.max_epochs=1']) == 0
+    )
+    assert [path.name for path in run.glob('*.pth')] == ['epoch_1.pth']
+
+
+def test_resuming_from_a_cut_off_checkpoint_goes_back_one(trained, config, tmp_path, capsys):
+    run = tmp_path / 'run'
+    run.mkdir()
+    for epoch in (2, 3):
+        shutil.copy(trained / f'epoch_{epoch}.pth', run)
+    (run / 'last_checkpoint').write_text('epoch_3.pth')
+    (run / 'epoch_3.pth').write_bytes((run / 'epoch_3.pth').read_bytes()[:-1000])
+    assert main('train', [config, '--work-dir', str(run), '--resume']) == 0
+    assert f'{run}/epoch_3.pth is cut off; going back to epoch_2.pth' in capsys.readouterr().out
+    assert torch.equal(weights(run / 'epoch_4.pth'), weights(trained / 'epoch_4.pth'))
+
+
 def test_resume_without_a_checkpoint_starts_from_the_beginning(config, tmp_path, capsys):
     arguments = [config, '--work-dir', str(tmp_path / 'new'), '--resume', '--amp', '--seed', '3', '--cfg-options']
     assert main('train', [*arguments, 'train_cfg.max_epochs=1', 'optim_wrapper.accumulative_counts=2']) == 0

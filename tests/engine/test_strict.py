@@ -10,8 +10,10 @@ from mmengine.dataset import BaseDataset
 from torch import nn
 
 import vasomim.models  # noqa: F401 - registers
-from vasomim.engine.strict import check_config, check_options, keys_of
+from vasomim.engine.reading import read_config
+from vasomim.engine.strict import check_config, check_options, keys_of, unexpected_key
 from vasomim.errors import ConfigError
+from vasomim.registry import TRANSFORMS
 
 CONFIG = """
 _helper = 3
@@ -174,6 +176,57 @@ def test_options_that_nothing_would_read_are_errors(config, option, message):
     with pytest.raises(ConfigError) as caught:
         check_options(config(), {option: 1})
     assert str(caught.value).startswith(f'--cfg-options {option}: {message}')
+
+
+@pytest.mark.parametrize(
+    ('name', 'section'),
+    [('train_cgf', 'train_cfg'), ('optim_wraper', 'optim_wrapper'), ('custom_hook', 'custom_hooks')],
+)
+def test_a_variable_that_is_nearly_a_section_is_a_slip(config, name, section):
+    with pytest.raises(ConfigError, match=f"{name}: nothing reads it. Did you mean '{section}'"):
+        check_config(config('_helper = 3', f'{name} = dict(a=1)'))
+    check_config(config('_helper = 3', f'_{name} = dict(a=1)\nnorm_cfg = 2\ntrain_pipeline = []\ndata_root = 1'))
+
+
+def test_the_scope_of_a_section_counts_within_it(tmp_path):
+    path = tmp_path / 'scoped.py'
+    text = "model = dict(type='{}', _scope_='{}', head=dict(type='UNeXt', {}=3))\n"
+    path.write_text(text.format('EncoderDecoder', 'mmseg', 'seed'))
+    with pytest.raises(ConfigError, match=r"model.type: 'EncoderDecoder' is not registered"):
+        check_config(Config.fromstring(path.read_text().replace("_scope_='mmseg', ", ''), '.py'))
+    check_config(Config.fromfile(path))  # mmseg knows no UNeXt of ours, so that its head is left alone.
+    path.write_text(text.format('VasoMIM', 'mmpretrain', 'chanels'))
+    with pytest.raises(ConfigError, match=r'model\.head\.chanels: there is no such key'):
+        check_config(Config.fromfile(path))
+
+
+def test_what_a_library_refuses_is_named_with_its_place(config, tmp_path):
+    wrong = config("dict(type='LoadImageFromFile')", "dict(type='LoadImageFromFile', imdecode_backnd='cv2')")
+    with pytest.raises(TypeError) as caught:
+        TRANSFORMS.build(wrong.train_dataloader.dataset.pipeline[0])
+    found = unexpected_key(wrong, caught.value)
+    assert str(found).startswith(
+        f'{tmp_path}/some.py: train_dataloader.dataset.pipeline.0.imdecode_backnd: LoadImageFromFile takes no such '
+        "key. Did you mean 'imdecode_backend'?"
+    )
+    assert unexpected_key(wrong, TypeError("f() got an unexpected keyword argument 'elsewhere'")) is None
+    assert unexpected_key(wrong, TypeError('can only concatenate str')) is None
+
+
+@pytest.mark.parametrize(
+    ('base', 'message'),
+    [
+        ('vasomim::pretrain/vasomin.py', "there is no .*pretrain/vasomin.py. Did you mean 'vasomim.py'"),
+        ('./sime.py', r"there is no .*sime.py. Did you mean 'some.py'"),
+        ('vasomin::pretrain/mae.py', "no package 'vasomin' of configs. Did you mean 'vasomim'"),
+    ],
+)
+def test_a_base_that_does_not_exist_is_named(config, tmp_path, base, message):
+    config()
+    (tmp_path / 'mine.py').write_text(f'_base_ = {base!r}\n')
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_config(tmp_path / 'mine.py')
+    assert str(caught.value).startswith(f'{tmp_path}/mine.py: _base_: ')
 
 
 def test_keys_follow_kwargs_up_to_the_first_class_without():

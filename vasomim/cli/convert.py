@@ -10,7 +10,11 @@ SUMMARY = "Convert a checkpoint (VasoMIM's authors, MAE, UNeXt, mmengine) to saf
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument('source', type=Path, help='a .pth, .pt or .safetensors file')
+    parser.add_argument(
+        'source',
+        type=Path,
+        help='a .pth, .pt or .safetensors file, or the folder of a run: its best checkpoint, else its last',
+    )
     parser.add_argument('target', type=Path, help='the .safetensors file to write')
 
 
@@ -20,15 +24,16 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CheckpointError: If the source cannot be read, or the target is not named .safetensors.
     """
-    from vasomim.checkpoint import read_checkpoint, save_weights
+    from vasomim.checkpoint import best_checkpoint, read_checkpoint, save_weights
     from vasomim.errors import CheckpointError
 
     if options.target.suffix != '.safetensors':
         raise CheckpointError(options.target, 'only safetensors files are written.', 'Name it with .safetensors.')
-    checkpoint = read_checkpoint(options.source)
+    source = best_checkpoint(options.source)
+    checkpoint = read_checkpoint(source)
     save_weights(checkpoint.tensors, options.target, checkpoint.config)
     print(
-        f'{options.source} ({checkpoint.family}) -> {options.target}: {len(checkpoint.tensors)} tensors'
+        f'{source} ({checkpoint.family}) -> {options.target}: {len(checkpoint.tensors)} tensors'
         f'{", with its config" if checkpoint.config else ""}'
     )
     return 0

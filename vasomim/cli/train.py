@@ -45,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='continue from a checkpoint; without a value, from the last one of the work directory',
     )
     parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='delete the checkpoints of an earlier run in the work directory; without it they are an error',
+    )
+    parser.add_argument(
         '--amp', action='store_true', help='mixed precision: bfloat16, or float16 with loss scaling on GPUs without it'
     )
     parser.add_argument(
@@ -70,6 +75,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: If the config or an option is wrong.
         CheckpointError: If the checkpoint to resume from does not exist.
+
+    A work directory with checkpoints is never written to unless ``--resume`` or ``--overwrite`` says how.
     """
     from vasomim import compat
 
@@ -90,18 +97,29 @@ def run(options: argparse.Namespace) -> int:
 
         cfg.optim_wrapper, precision = mixed_precision(cfg.optim_wrapper)
         say(f'mixed precision: {precision}')
-    if options.resume is not None:
-        checkpoint = checkpoint_to_resume(options.resume, Path(cfg.work_dir))
+    resume = options.resume or (FROM_WORK_DIR if cfg.get('resume') and not cfg.get('load_from') else None)
+    if resume is not None:
+        checkpoint = checkpoint_to_resume(resume, Path(cfg.work_dir))
         cfg.resume, cfg.load_from = checkpoint is not None, checkpoint or cfg.get('load_from')
+    earlier = earlier_run(cfg, options)
+    from vasomim.engine.strict import unexpected_key
     from vasomim.engine.workers import worker_error
 
     try:
-        build_runner(cfg).train()
+        runner = build_runner(cfg)
+        for path in earlier if runner.rank == 0 else []:
+            path.unlink()
+        runner.train()
     except RuntimeError as error:
         damage = worker_error(error)
         if damage is None:
             raise
         raise damage from None
+    except TypeError as error:
+        slip = unexpected_key(cfg, error)
+        if slip is None:
+            raise
+        raise slip from error
     return 0
 
 
@@ -138,15 +156,10 @@ def load_config(name: str, options: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: If the file does not exist or is not valid, or a key or an option is misspelled.
     """
-    from mmengine.config import Config
-
+    from vasomim.engine.reading import read_config
     from vasomim.engine.strict import check_config, check_options
 
-    path = config_path(name)
-    try:
-        cfg = Config.fromfile(path)
-    except SyntaxError as error:
-        raise ConfigError(path, f'it is not valid Python: {error}', 'Correct the line that is named.') from error
+    cfg = read_config(config_path(name))
     values = parse_options(options)
     check_options(cfg, values)
     cfg.merge_from_dict(values)
@@ -273,19 +286,16 @@ def checkpoint_to_resume(wanted: str, work_dir: Path) -> str | None:
     """Return the checkpoint to continue from; None where the work directory holds none yet.
 
     Args:
-        wanted: A path, or 'auto' for the last checkpoint of the work directory.
+        wanted: A path, or 'auto' for the last whole checkpoint of the work directory.
         work_dir: The run's folder. It may have been moved since the checkpoint was written.
 
     Raises:
-        CheckpointError: If the checkpoint does not exist.
+        CheckpointError: If the checkpoint does not exist, or all of the work directory are damaged.
     """
-    if wanted != FROM_WORK_DIR:
-        checkpoint = Path(wanted)
-    elif (work_dir / 'last_checkpoint').is_file():
-        noted = Path((work_dir / 'last_checkpoint').read_text(encoding='utf-8').strip())
-        beside = work_dir / noted.name
-        checkpoint = beside if beside.is_file() else noted
-    else:
+    from vasomim.checkpoint import last_checkpoint
+
+    checkpoint = last_checkpoint(work_dir, tell=say) if wanted == FROM_WORK_DIR else Path(wanted)
+    if checkpoint is None:
         say(f'no checkpoint in {work_dir} yet: starting from the beginning')
         return None
     if not checkpoint.is_file():
@@ -296,6 +306,30 @@ def checkpoint_to_resume(wanted: str, work_dir: Path) -> str | None:
         )
     say(f'resuming from {checkpoint}')
     return str(checkpoint)
+
+
+def earlier_run(cfg: Config, options: argparse.Namespace) -> list[Path]:
+    """Return what ``--overwrite`` deletes before a new training: the checkpoints that its work directory holds already.
+
+    Raises:
+        ConfigError: If there are some, and neither is this training their continuation nor may it delete them.
+    """
+    work_dir = Path(cfg.work_dir)
+    if options.overwrite and options.resume is not None:
+        raise ConfigError('--overwrite', 'it contradicts --resume.', 'Pass one of the two.')
+    if cfg.get('resume') and cfg.get('load_from') and Path(cfg.load_from).resolve().parent == work_dir.resolve():
+        return []
+    found = [path for path in work_dir.glob('*.pth') if path.name.startswith('best_') or path.stem[-1].isdigit()]
+    if found and not options.overwrite:
+        newest = max(found, key=lambda path: path.stat().st_mtime)
+        noun = 'checkpoint' if len(found) == 1 else 'checkpoints'
+        raise ConfigError(
+            f'--work-dir {work_dir}',
+            f'it holds {len(found)} {noun} of an earlier run, newest {newest.name}, which this one would overwrite.',
+            'Pass --resume to continue that run, another --work-dir to keep it, or --overwrite to delete these.',
+        )
+    note = work_dir / 'last_checkpoint'
+    return [*found, *([note] if found and note.is_file() else [])]
 
 
 def build_runner(cfg: Config) -> Any:

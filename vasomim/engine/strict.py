@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import inspect
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +48,8 @@ BUILDERS_OWN = {
     'priority',
     'convert_to_iter_based',
 }  # Read by the builder before the class sees the rest.
+NEAR = 0.8  # From this similarity on, a variable's name is taken for a misspelled section: train_cgf, but not norm_cfg.
+UNEXPECTED = re.compile(r"(\w+)(?:\.__\w+__)?\(\) got an unexpected keyword argument '(\w+)'")
 
 
 def _parameters(*callables: Any) -> set[str]:
@@ -60,7 +64,7 @@ def _parameters(*callables: Any) -> set[str]:
 LOADER = _parameters(DataLoader) | {'num_batch_per_epoch', 'disable_subprocess_warning'}
 # Sections that mmengine reads without a `type`.
 SECTIONS: dict[str, set[str]] = {
-    '': _parameters(Runner)
+    '': _parameters(Runner) - {'cfg'}
     | {
         'runner_type',
         'custom_imports',
@@ -94,7 +98,8 @@ def check_config(cfg: Config) -> None:
     """Check a config before anything is built from it.
 
     Keys are checked in every section whose ``type`` is a class of this project, wherever it stands (models, pipelines,
-    hooks, metrics), and in those that mmengine reads without a type. Variables at the top level are free.
+    hooks, metrics), and in those that mmengine reads without a type. Variables at the top level are free, unless their
+    name is nearly that of a section; with a leading underscore any name is.
 
     Args:
         cfg: The config, its ``custom_imports`` done.
@@ -105,15 +110,18 @@ def check_config(cfg: Config) -> None:
     where = str(cfg.filename or 'config')
     scope = cfg.get('default_scope') or 'mmengine'
     for name, section in cfg.items():
-        if name not in SECTIONS['']:
-            continue  # A variable that helps to write the config.
+        if name not in SECTIONS['']:  # A variable that helps to write the config.
+            _check_variable(where, name)
+            continue
         if name in SECTIONS and isinstance(section, Mapping) and 'type' not in section:
             _check_keys(where, name, section, SECTIONS[name])
-        for path, node, registry, certain in _typed(section, name, REGISTRIES.get(name), name in REGISTRIES, scope):
-            builder = find(node['type'], registry, scope)
+        for path, node, registry, certain, inner in _typed(
+            section, name, REGISTRIES.get(name), name in REGISTRIES, scope
+        ):
+            builder = find(node['type'], registry, inner)
             if builder is None:
                 if certain:
-                    choices = _registered(registry or roots.MODELS, scope)
+                    choices = _registered(registry or roots.MODELS, inner)
                     raise ConfigError(
                         where,
                         f"{path}.type: '{node['type']}' is not registered.{did_you_mean(str(node['type']), choices)}",
@@ -157,6 +165,7 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
             if not isinstance(node, (Mapping, Config)):
                 raise ConfigError(where, f'{parent} is a value ({node!r}), not a section.', 'Set it as a whole.')
             registry = REGISTRIES.get(part, registry)
+            scope = node.get('_scope_') or scope
             if part in node:
                 node = node[part]
                 continue
@@ -171,6 +180,46 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
                     f'It has: {", ".join(sorted(map(str, node)))}.',
                 )
             break
+
+
+def unexpected_key(cfg: Config, error: TypeError) -> ConfigError | None:
+    """Return the error for a key that a library's class turned out not to take; None for any other ``TypeError``.
+
+    The classes of other libraries judge their keys themselves, when they are built. What they raise names neither the
+    place nor the file.
+
+    Args:
+        cfg: The config that was being built.
+        error: What the building raised.
+    """
+    found = UNEXPECTED.search(str(error))
+    if found is None:
+        return None
+    name, key = found.groups()
+    scope = cfg.get('default_scope') or 'mmengine'
+    sections = [
+        (path, find(node['type'], registry, inner))
+        for section in cfg
+        for path, node, registry, _, inner in _typed(cfg[section], section, REGISTRIES.get(section), False, scope)
+        if key in node and section in SECTIONS['']
+    ]
+    if not sections:
+        return None
+    # The class that is named, or one that hands its keys on to it; else whatever has such a key.
+    path, builder = next(
+        (
+            (path, builder)
+            for path, builder in sections
+            if name in {base.__name__ for base in (inspect.getmro(builder) if inspect.isclass(builder) else ())}
+        ),
+        sections[0],
+    )
+    names = keys_of(builder).names if builder is not None else set()
+    return ConfigError(
+        str(cfg.filename or 'config'),
+        f'{path}.{key}: {name} takes no such key.{did_you_mean(key, names - {key})}',
+        f'{path} takes: {", ".join(sorted(names - BUILDERS_OWN - {key}))}.' if names else 'Leave it out.',
+    )
 
 
 def find(name: Any, registry: Registry | None, scope: str) -> Any:
@@ -223,7 +272,8 @@ def _registered(root: Registry, scope: str) -> dict[str, Any]:
     """Return what a config of this scope finds in a registry: the scope's own modules and those of its ancestors."""
     if importlib.util.find_spec(scope) is not None:
         importlib.import_module(f'{scope}.registry')  # Makes the scope known to the root registries.
-    node: Registry | None = root.children.get(scope, root)
+    node = root._search_child(scope)  # Scopes nest: ours lies within mmpretrain's. An empty registry is falsy.
+    node = root if node is None else node
     names: dict[str, Any] = {}
     while node is not None:
         node.import_from_location()
@@ -234,15 +284,16 @@ def _registered(root: Registry, scope: str) -> dict[str, Any]:
 
 def _typed(
     node: Any, path: str, registry: Registry | None, certain: bool, scope: str
-) -> Iterator[tuple[str, Mapping, Registry | None, bool]]:
-    """Yield every section with a ``type``: its path, itself, its registry, and whether it must be registered.
+) -> Iterator[tuple[str, Mapping, Registry | None, bool, str]]:
+    """Yield every section with a ``type``: its path, itself, its registry, whether it must be registered, its scope.
 
     A ``type`` must be registered at the places where mmengine builds from it, and inside a class of ours; elsewhere the
-    word may be a library's own.
+    word may be a library's own. ``_scope_`` in a section is the scope of what it builds, and of all within it.
     """
     if isinstance(node, Mapping):
+        scope = node.get('_scope_') or scope
         if 'type' in node:
-            yield path, node, registry, certain
+            yield path, node, registry, certain, scope
             certain = is_ours(find(node['type'], registry, scope))
         for key, value in node.items():
             inner = REGISTRIES.get(key, registry)
@@ -252,6 +303,16 @@ def _typed(
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
             yield from _typed(value, f'{path}.{index}', registry, certain, scope)
+
+
+def _check_variable(where: str, name: str) -> None:
+    near = difflib.get_close_matches(name, SECTIONS[''], n=1, cutoff=NEAR)
+    if near and not name.startswith('_'):
+        raise ConfigError(
+            where,
+            f"{name}: nothing reads it. Did you mean '{near[0]}'?",
+            f'Correct it; a variable of your own that is to be called so takes an underscore: _{name}.',
+        )
 
 
 def _keys_at(node: Mapping | Config, path: str, registry: Registry | None, scope: str) -> Keys:
