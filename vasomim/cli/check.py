@@ -1,4 +1,4 @@
-"""``vasomim check``: prepared sets, and what leaks between them."""
+"""``vasomim check``: prepared sets, labelled or to pre-train on, and what leaks between them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import argparse
 import json
 from pathlib import Path
 
-SUMMARY = 'Check prepared datasets: counts, masks, boxes, duplicates across splits and with a pre-training corpus.'
+SUMMARY = 'Check prepared data: files, counts, masks, boxes, anatomy maps, grey levels, duplicates across splits.'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.description = f'{SUMMARY} The exit status is 1 if there is an error; warnings are listed.'
     add = parser.add_argument
-    add('sets', metavar='DST', type=Path, nargs='+', help='prepared set, or a folder of them such as arcade')
+    add(
+        'sets',
+        metavar='DST',
+        type=Path,
+        nargs='+',
+        help='prepared set, a folder of them such as arcade, or of sources to pre-train on',
+    )
     add('--against', metavar='FOLDER', type=Path, action='append', default=[], help='frames to pre-train on')
+    add('--deep', action='store_true', help='compare frames to pre-train on with the SHA-256 of their manifest')
+    add('--jobs', type=int, help='processes that read frames to pre-train on (default: one per core)')
     add('--partial', action='store_true', help='the sets are parts of the published ones: leave their counts out')
     add('--threshold', type=float, default=0.97, help='correlation of near-duplicates (default: %(default)s)')
     add(
@@ -32,17 +40,27 @@ def run(options: argparse.Namespace) -> int:
         DatasetError: If a folder does not exist, or the list cannot be written.
         ConfigError: If the threshold is out of range.
     """
+    from vasomim.cli.extract import cores
     from vasomim.cli.prepare import progress
     from vasomim.errors import ConfigError, DatasetError
     from vasomim.layout import existing_folder
     from vasomim.prepare import check
     from vasomim.prepare.anatomy_maps import write_whole
+    from vasomim.prepare.pool_check import check_source, source_names
 
     if not 0 < options.threshold < 1:
         raise ConfigError('--threshold', f'{options.threshold} is no correlation of duplicates.', 'Try 0.97.')
+    if options.jobs is not None and options.jobs < 1:
+        raise ConfigError('--jobs', f'{options.jobs} processes cannot work.', 'Name at least 1, or leave it out.')
     findings = check.Findings()
     opened = []
-    for root in (found for given in options.sets for found in sets_in(existing_folder(given))):
+    given = [existing_folder(path) for path in options.sets]
+    pools = [(root, name) for root in given for name in source_names(root)]
+    for root, name in pools:
+        with progress(f'Reading {name}') as report:
+            check_source(root, name, findings, options.deep, options.partial, options.jobs or cores(), report)
+    labelled = [root for root in given if not source_names(root)]
+    for root in (found for folder in labelled for found in sets_in(folder)):
         with progress(f'Reading {root.name}') as report:
             prepared = check.check_set(root, findings, options.partial, report)
         if prepared is not None:
@@ -68,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     for title, lines in (('note', findings.notes), ('warning', findings.warnings), ('ERROR', findings.errors)):
         for line in lines:
             print(f'{title}: {line}')
-    print(f'{len(findings.errors)} errors, {len(findings.warnings)} warnings in {len(opened)} sets.')
+    print(f'{len(findings.errors)} errors, {len(findings.warnings)} warnings in {len(opened) + len(pools)} sets.')
     return int(bool(findings.errors))
 
 
