@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vasomim.errors import DatasetError
-from vasomim.images import read_grey, read_mask
+from vasomim.images import image_size, read_grey, read_mask
 
 FORMATS = ['png', 'jpg', 'bmp', 'tif', 'webp']
 
@@ -119,6 +119,20 @@ def test_masks_of_both_kinds_are_read_as_zero_and_one(tmp_path, top):
     mask = np.eye(8, dtype=np.uint8)
     cv2.imwrite(str(path), mask * top)
     np.testing.assert_array_equal(read_mask(path), mask)
+
+
+def test_a_mask_without_foreground_is_a_mask(tmp_path):
+    cv2.imwrite(str(tmp_path / 'mask.png'), np.zeros((4, 6), np.uint8))
+    np.testing.assert_array_equal(read_mask(tmp_path / 'mask.png'), np.zeros((4, 6)))
+
+
+@pytest.mark.parametrize('ending', FORMATS)
+def test_the_size_is_read_without_the_pixels(tmp_path, frame, ending):
+    path = tmp_path / f'frame.{ending}'
+    cv2.imwrite(str(path), frame)
+    assert image_size(path) == frame.shape
+    path.write_bytes(b'no image')
+    assert image_size(path) is None
 
 
 @pytest.mark.parametrize(('first', 'second'), [(0, 128), (1, 255), (7, 9)])

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from vasomim.errors import DatasetError
 
@@ -59,15 +60,26 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
     """
     mask = read_grey(path)
     top = mask.max()
-    if top not in (0, 1, 255) or np.count_nonzero(mask) != np.count_nonzero(mask == top):
+    if top not in (0, 1, 255) or (top and np.count_nonzero(mask) != np.count_nonzero(mask == top)):
         used = np.unique(mask)
         some = ', '.join(map(str, used[:6])) + (', ...' if used.size > 6 else '')
         raise DatasetError(
             path,
             f'not a mask: it holds the values {some} instead of 0 and 255 (or 0 and 1).',
-            'Make the anatomy maps again with `vasomim extract`, and keep them as PNG: JPEG blurs them.',
+            'An anatomy map is made again by `vasomim extract FRAMES MAPS`, which keeps sound ones. Store masks as PNG: '
+            'JPEG blurs them.',
         )
     return np.minimum(mask, 1)
+
+
+def image_size(path: str | Path) -> tuple[int, int] | None:
+    """Return height and width from a file's header, without decoding it; None if it is not known as an image."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return height, width
 
 
 def decode(path: str | Path) -> NDArray:

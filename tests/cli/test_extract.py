@@ -107,11 +107,32 @@ def test_a_second_run_makes_nothing_again_unless_told_to(tmp_path):
     assert extract(tmp_path / 'frames', tmp_path / 'maps') == 0
     marked = tmp_path / 'maps/1.png'
     right = marked.read_bytes()
-    marked.write_bytes(b'untouched')
+    cv2.imwrite(str(marked), np.full((96, 128), 255, np.uint8))  # Sound, though not what would be extracted.
+    other = marked.read_bytes()
     assert extract(tmp_path / 'frames', tmp_path / 'maps') == 0
-    assert marked.read_bytes() == b'untouched'
+    assert marked.read_bytes() == other
     assert extract(tmp_path / 'frames', tmp_path / 'maps', '--overwrite') == 0
     assert marked.read_bytes() == right
+
+
+def test_broken_maps_are_made_again_and_the_sound_ones_kept(tmp_path, capsys):
+    frames, root = tmp_path / 'frames', tmp_path / 'maps'
+    write_frames(frames, *(f'{number}.png' for number in range(6)))
+    assert extract(frames, root) == 0
+    right = maps(root)
+    (root / '0.png').write_bytes(b'')
+    (root / '1.png').write_bytes(right['1.png'][:-20])
+    cv2.imwrite(str(root / '2.png'), np.full((96, 128), 100, np.uint8))
+    cv2.imwrite(str(root / '3.png'), np.zeros((90, 128), np.uint8))
+    (root / '4.png').unlink()
+    kept = (root / '5.png').stat().st_mtime_ns
+    capsys.readouterr()
+    assert extract(frames, root) == 0
+    assert maps(root) == right
+    assert (root / '5.png').stat().st_mtime_ns == kept
+    assert set(report(root)['broken']) == {f'{number}.png' for number in range(4)}
+    assert '5 maps made, 1 there already, 0 frames failed' in capsys.readouterr().out
+    assert '128 x 90 pixels for a frame of 128 x 96' in report(root)['broken']['3.png']
 
 
 @pytest.mark.parametrize(
@@ -137,10 +158,16 @@ def test_other_settings_on_the_same_destination_are_refused(tmp_path, capsys, op
     assert maps(tmp_path / 'maps') != before
 
 
-def test_maps_of_unknown_origin_are_not_taken_for_ours(tmp_path, capsys):
-    write_frames(tmp_path, 'frames/1.png', 'frames/2.png', 'maps/1.png')
-    assert extract(tmp_path / 'frames', tmp_path / 'maps') == 2
-    assert 'holds maps, but no extract_settings.json' in capsys.readouterr().err
+def test_of_a_published_set_only_the_missing_maps_are_made(tmp_path, capsys):
+    write_frames(tmp_path, 'frames/1.png', 'frames/2.png')
+    (tmp_path / 'maps').mkdir()
+    cv2.imwrite(str(tmp_path / 'maps/1.png'), np.full((96, 128), 255, np.uint8))
+    published = maps(tmp_path / 'maps')
+    assert extract(tmp_path / 'frames', tmp_path / 'maps') == 0
+    assert 'no extract_settings.json that says how they were made: they are kept' in capsys.readouterr().out
+    found = maps(tmp_path / 'maps')
+    assert set(found) == {'1.png', '2.png'}  # No settings are recorded that need not be those of the first map.
+    assert found['1.png'] == published['1.png']
 
 
 def test_without_destination_the_maps_lie_beside_the_frames(tmp_path):

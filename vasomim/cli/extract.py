@@ -31,7 +31,9 @@ FAILURES_SHOWN = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.description = (
-        f'{SUMMARY} A run that was stopped continues where it stopped. What failed and why is printed and stands in '
+        f'{SUMMARY} A run that was stopped continues where it stopped: maps that are there are kept, and the broken ones '
+        "among them (unreadable, not of two values, not of their frame's size) are made again. What failed and why is "
+        'printed and stands in '
         f'DST/{REPORT_FILE}; the exit status is 1 then.'
     )
     widths = '; '.join(f'{name} {",".join(f"{sigma:g}" for sigma in own.sigmas)}' for name, own in FILTERS.items())
@@ -67,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--border', type=int, default=BORDER, help='pixels at the edge that are never vessel (default: %(default)s)')
     add('--suffix', default=ANATOMY_SUFFIX, help='ending of folders with anatomy maps (default: %(default)s)')
     add('--jobs', type=int, help='processes (default: one per core)')
-    add('--overwrite', action='store_true', help='make maps again that exist already')
+    add('--overwrite', action='store_true', help='make all maps again, the sound ones among those there too')
 
 
 def run(options: argparse.Namespace) -> int:
@@ -131,7 +133,7 @@ def folders(source: Path, destination: Path | None, suffix: str) -> list[tuple[P
 
 
 def extract_folder(source: Path, destination: Path, settings: Settings, options: argparse.Namespace) -> int:
-    """Make the maps of one folder that are not there yet, and report.
+    """Make the maps of one folder that are not there yet or broken, and report.
 
     Returns:
         The number of frames that failed.
@@ -148,10 +150,9 @@ def extract_folder(source: Path, destination: Path, settings: Settings, options:
                 task.target.unlink()
             done = []
         claim(destination, settings, has_maps=bool(done), overwrite=options.overwrite)
-        kept = {task.name for task in done}
-        left = [task for task in tasks if task.name not in kept]
-        outcomes = list(show_progress(source.name, extract_all(left, settings, options.jobs or cores()), len(left)))
-        report(source, destination, settings, len(kept), outcomes)
+        made = show_progress(source.name, extract_all(tasks, settings, options.jobs or cores()), len(tasks))
+        outcomes = list(made)
+        report(source, destination, settings, outcomes)
     except OSError as error:
         raise DatasetError(
             error.filename or destination,
@@ -174,8 +175,11 @@ def plan(source: Path, destination: Path, suffix: str) -> list[Task]:
 def claim(destination: Path, settings: Settings, has_maps: bool, overwrite: bool) -> None:
     """Record the settings at the destination, or compare them with those recorded there.
 
+    Where maps lie without a record, as in a published set, they are kept, and nothing is recorded, as the settings of
+    the missing ones need not be theirs.
+
     Raises:
-        ConfigError: If the maps there were made with other settings, or it is not known with which.
+        ConfigError: If the maps there were made with other settings.
     """
     path = destination / SETTINGS_FILE
     wanted = asdict(settings)
@@ -190,8 +194,12 @@ def claim(destination: Path, settings: Settings, has_maps: bool, overwrite: bool
                 f'{key} {found.get(key)} instead of {wanted[key]}' for key in wanted if found.get(key) != wanted[key]
             ]
             raise ConfigError(destination, f'its maps were made with {", ".join(changed)}.', cure)
-    elif has_maps:
-        raise ConfigError(destination, f'holds maps, but no {SETTINGS_FILE} that says how they were made.', cure)
+    elif has_maps and not overwrite:
+        print(
+            f'{destination} holds maps, but no {SETTINGS_FILE} that says how they were made: they are kept, and missing '
+            f'or broken ones are made with the {settings.filter} filter.'
+        )
+        return
     destination.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(wanted, indent=2).encode())
 
@@ -215,21 +223,29 @@ def show_progress(title: str, outcomes: Iterator[Outcome], total: int) -> Iterat
             yield outcome
 
 
-def report(source: Path, destination: Path, settings: Settings, kept: int, outcomes: Sequence[Outcome]) -> None:
+def report(source: Path, destination: Path, settings: Settings, outcomes: Sequence[Outcome]) -> None:
     """Print what happened, and write it to the destination."""
     failed = {outcome.name: outcome.error for outcome in sorted(outcomes, key=lambda each: each.name) if outcome.error}
     empty = sorted(outcome.name for outcome in outcomes if outcome.empty)
-    made = len(outcomes) - len(failed)
+    kept = sum(outcome.kept for outcome in outcomes)
+    broken = {outcome.name: outcome.broken for outcome in outcomes if outcome.broken}
+    made = len(outcomes) - len(failed) - kept
     content = {
         'source': str(source),
         'settings': asdict(settings),
         'made': made,
         'already_there': kept,
+        'broken': broken,
         'failed': failed,
         'made_without_vessel': empty,
     }
     write_whole(destination / REPORT_FILE, json.dumps(content, indent=2).encode())
     print(f'{destination}: {made} maps made, {kept} there already, {len(failed)} frames failed.')
+    if broken:
+        first = next(iter(broken))
+        print(
+            f'{len(broken)} maps there were broken, and made again where their frame is sound ({first}: {broken[first]})'
+        )
     if empty:
         print(f'{len(empty)} new maps hold no vessel; {destination / REPORT_FILE} lists them.')
     for name, error in list(failed.items())[:FAILURES_SHOWN]:

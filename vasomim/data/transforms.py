@@ -22,6 +22,10 @@ from vasomim.images import read_grey, read_mask
 from vasomim.registry import TRANSFORMS
 
 TRIES = 10
+EXTRACT_AGAIN = (
+    '`vasomim extract FRAMES MAPS`, with the folders of the frames and of their maps, makes broken and missing maps '
+    'again and keeps the sound ones.'
+)
 META_KEYS = ('img_path', 'sample_idx', 'skipped', 'ori_shape', 'img_shape')
 
 
@@ -55,7 +59,10 @@ class LoadAnatomy(BaseTransform):
             DatasetError: If the map is missing, damaged, no mask, or of another size than its frame.
         """
         if 'anatomy_path' in results:
-            results['anatomy'] = read_mask(results['anatomy_path'])
+            try:
+                results['anatomy'] = read_mask(results['anatomy_path'])
+            except DatasetError as error:
+                raise DatasetError(error.where, error.what, EXTRACT_AGAIN) from error
             check_size(results)
         elif 'anatomy_filter' in results:
             results['anatomy'] = extract_anatomy(results['img'], results['anatomy_filter'])
@@ -73,7 +80,7 @@ def check_size(results: dict) -> None:
         raise DatasetError(
             results['anatomy_path'],
             f'a map of {map_width} x {map_height} pixels for a frame of {width} x {height}, {results["img_path"]}.',
-            'Make the maps of these frames again with `vasomim extract --overwrite`.',
+            EXTRACT_AGAIN,
         )
 
 

@@ -18,7 +18,7 @@ from vasomim.anatomy import extract_anatomy
 from vasomim.anatomy.extraction import BORDER
 from vasomim.anatomy.filters import find_filter
 from vasomim.errors import DatasetError
-from vasomim.images import read_grey
+from vasomim.images import image_size, read_grey, read_mask
 
 BATCH = 8  # Frames that a process takes at a time: few enough for a progress bar that moves.
 
@@ -61,15 +61,27 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a frame: ``error`` is '' if its map was written; ``empty`` says that this map holds no vessel."""
+    """What came of a frame.
+
+    Attributes:
+        name: The frame's.
+        error: Why there is no map; '' if there is one.
+        empty: Whether a new map holds no vessel.
+        kept: Whether a sound map was there already.
+        broken: What was wrong with the map that the new one replaces; '' if there was none.
+    """
 
     name: str
     error: str = ''
     empty: bool = False
+    kept: bool = False
+    broken: str = ''
 
 
 def extract_all(tasks: Sequence[Task], settings: Settings, jobs: int) -> Iterator[Outcome]:
     """Make the maps, PNG files of 0 and 255, and yield the outcomes as they come.
+
+    A map that is there is kept if it is sound: readable, of two values, and of its frame's size.
 
     Args:
         tasks: The frames; one that cannot be read is an outcome with an error.
@@ -125,13 +137,30 @@ def extract_one(task: Task, settings: Settings) -> Outcome:
     Raises:
         OSError: If the map cannot be written.
     """
+    broken = ''
+    if task.target.exists():
+        broken = fault_of_map(task)
+        if not broken:
+            return Outcome(task.name, kept=True)
     try:
         mask = extract_anatomy(read_grey(task.frame), **asdict(settings))
     except DatasetError as error:
-        return Outcome(task.name, f'{error.what} {error.cure}')
+        return Outcome(task.name, f'{error.what} {error.cure}', broken=broken)
     task.target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(task.target, cv2.imencode('.png', mask * 255)[1].tobytes())
-    return Outcome(task.name, empty=not mask.any())
+    return Outcome(task.name, empty=not mask.any(), broken=broken)
+
+
+def fault_of_map(task: Task) -> str:
+    """Return what is wrong with the map that a frame has; '' if nothing is, or the frame itself cannot be read."""
+    try:
+        height, width = read_mask(task.target).shape
+    except DatasetError as error:
+        return error.what
+    size = image_size(task.frame)
+    if size is None or size == (height, width):
+        return ''
+    return f'{width} x {height} pixels for a frame of {size[1]} x {size[0]}.'
 
 
 def write_whole(path: Path, content: bytes) -> None:
