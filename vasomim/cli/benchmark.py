@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from vasomim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vasomim.benchmark.entries import Entries
+    from vasomim.benchmark.entries import Entries, Protocol
     from vasomim.benchmark.estimate import Estimate
     from vasomim.benchmark.executor import Executor
     from vasomim.benchmark.jobs import Job
@@ -138,11 +138,18 @@ def planned(options: argparse.Namespace) -> tuple[Entries, Plan, Executor]:
     if options.smoke:
         data = options.data or str(work_dir / 'data')
         simulate(entries, protocol, Path(data))
-    say('loading PyTorch and the OpenMMLab libraries once for all jobs')
-    warm_up()
+    if needs_libraries(entries, protocol):
+        say('loading PyTorch and the OpenMMLab libraries once for all jobs')
+        warm_up()
     processes = options.nodes * max(1, options.gpus_per_node) if options.executor != 'local' else 1
     settings = Settings(results, work_dir, data, tuple(options.entries), threads, processes)
     return entries, make_plan(entries, protocol, settings), executor
+
+
+def needs_libraries(entries: Entries, protocol: Protocol) -> bool:
+    """Return whether anything is trained: a task that is a function may do without."""
+    kinds = {entries.method(name).kind for name in protocol.methods}
+    return 'pretrain' in kinds or any(entries.task(name).config is not None for name in protocol.tasks)
 
 
 def make_executor(options: argparse.Namespace, work_dir: Path) -> tuple[Executor, int]:
@@ -167,7 +174,7 @@ def make_executor(options: argparse.Namespace, work_dir: Path) -> tuple[Executor
     return SubmititExecutor(slots, threads, folder, cluster, slurm, options.gpus_per_node), threads
 
 
-def simulate(entries: Entries, protocol: object, root: Path) -> None:
+def simulate(entries: Entries, protocol: Protocol, root: Path) -> None:
     """Make the data of a smoke run, in a process of its own, as it uses threads."""
     from vasomim.benchmark import smoke
     from vasomim.benchmark.executor import ForkExecutor
@@ -175,7 +182,7 @@ def simulate(entries: Entries, protocol: object, root: Path) -> None:
     log = root.parent / 'simulate.txt'
     say(f'simulating angiograms in {root}')
     begun = time.monotonic()
-    work = partial(smoke.simulate, entries, protocol, root)  # type: ignore[arg-type]
+    work = partial(smoke.simulate, entries, protocol, root)
     process = ForkExecutor(1, 1).start(work, log)
     while (status := process.poll()) is None:
         time.sleep(0.05)

@@ -1,0 +1,80 @@
+"""Cells that take no training: functions that entries of the tests name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from vasomim.benchmark.jobs import Job
+from vasomim.benchmark.measures import Outcome
+from vasomim.benchmark.store import Scores
+
+CASES = tuple(f'case{number}' for number in range(8))
+
+ENTRIES = """
+tasks:
+  - {{name: fast, title: Fast, dataset: none, task: 'tests.benchmark.fakes:{function}'}}
+methods:
+  - {{name: one, title: One, kind: scratch}}
+  - {{name: two, title: Two, kind: scratch}}
+protocols:
+  - name: tiny
+    title: Tiny
+    tasks: [fast]
+    methods: [one, two]
+    seeds: {seeds}
+"""
+
+
+def outcome(job: Job) -> Outcome:
+    values = np.random.default_rng(job.inputs['seed']).random(len(CASES)) + (job.inputs['method'] == 'two')
+    return Outcome({'DSC': float(values.mean())}, Scores(CASES, {'DSC': values / 2}, {}))
+
+
+def quick(job: Job) -> Outcome:
+    return outcome(job)
+
+
+def slow(job: Job) -> Outcome:
+    """Take 0.2 s, and leave marks by which a test sees two computations at once, or of what was finished."""
+    assert not (job.results / f'{job.name}.json').exists(), 'computed again'
+    mark = Path(os.environ['FAKE_MARKS']) / job.name
+    if mark.exists():
+        assert not alive(int(mark.read_text())), 'computed twice at once'
+    mark.write_text(str(os.getpid()))
+    time.sleep(0.2)
+    return outcome(job)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def one_is_killed(job: Job) -> Outcome:
+    """As the system kills a process that takes too much memory; seed 1 runs out of memory politely."""
+    if job.inputs['method'] == 'one' and job.inputs['seed'] == 0:
+        print('working', flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job.inputs['method'] == 'one':
+        raise MemoryError('no memory for a tensor')
+    return outcome(job)
+
+
+def full_disk(job: Job) -> Outcome:
+    """Make the store's writes fail as on a full disk, from the second seed on."""
+    if job.inputs['seed'] == 1:
+        from vasomim.benchmark import store
+
+        def fsync(_: int) -> None:
+            raise OSError(28, 'No space left on device')
+
+        store.os.fsync = fsync
+    return outcome(job)

@@ -1,0 +1,82 @@
+"""Entries are data: strict, by name, from any file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vasomim.benchmark.entries import load_entries
+from vasomim.benchmark.plan import select
+from vasomim.errors import ConfigError
+
+METHOD = 'methods:\n  - {name: mine, title: Mine, kind: checkpoint, checkpoint: mine.pth}\n'
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_the_projects_own_entries_fit_together() -> None:
+    entries = load_entries()
+    assert set(entries.tasks) == {'arcade_v', 'arcade_vs', 'arcade_s', 'xcav', 'caxf', 'stenosis'}
+    for name in entries.protocols:
+        assert entries.protocol(name).family['baseline'] == 'mae'
+    smoke = entries.protocol('smoke')
+    assert len(smoke.tasks) * len(smoke.methods) * len(smoke.seeds) == 6 * 4 * 2
+    assert smoke.pretraining['options']['mae'] == smoke.pretraining['options']['vasomim']
+
+
+def test_a_users_file_adds_a_method(tmp_path) -> None:
+    entries = load_entries([write(tmp_path / 'mine.yaml', METHOD)])
+    assert entries.method('mine').checkpoint == 'mine.pth'
+    assert 'mae' in entries.methods
+
+
+@pytest.mark.parametrize(
+    ('text', 'what'),
+    [
+        ('methods:\n  - {name: mine, title: M, kind: scratch, referense: x}\n', "Did you mean 'reference'"),
+        ('methods:\n  - {name: mine, title: M, kind: scrach}\n', "Did you mean 'scratch'"),
+        ('methods:\n  - {name: mine, title: M, kind: pretrain}\n', 'needs config'),
+        ('method:\n  - {name: mine, title: M, kind: scratch}\n', "Did you mean 'methods'"),
+        ('methods:\n  - {title: M, kind: scratch}\n', 'lacks name'),
+        ('methods:\n  - {name: a/b, title: M, kind: scratch}\n', 'file names'),
+        ('methods:\n  - {name: m, title: M, kind: scratch, kind: scratch}\n', 'stands twice'),
+        ('methods:\n  - {name: m, title: [M], kind: scratch}\n', 'not what belongs here'),
+        ('methods: [', 'cannot be read as YAML'),
+        ('methods:\n  - {name: mae, title: M, kind: scratch}\n', "'mae' is in .* already"),
+        ('tasks:\n  - {name: t, title: T, dataset: d, task: segmentaton}\n', "Did you mean 'segmentation'"),
+        ("tasks:\n  - {name: t, title: T, dataset: d, task: 'a:b', primary: IoU}\n", 'not among the metrics'),
+        ('protocols:\n  - {name: p, title: P, tasks: [], methods: [mae]}\n', 'no cells'),
+        ('protocols:\n  - {name: p, title: P, tasks: [xcav], methods: [mae], label_fractions: [2.0]}\n', 'no part'),
+    ],
+)
+def test_a_wrong_entry_says_what_is_wrong(tmp_path, text, what) -> None:
+    with pytest.raises(ConfigError, match=what):
+        load_entries([write(tmp_path / 'mine.yaml', text)])
+
+
+def test_an_unknown_task_or_method_gets_a_suggestion(tmp_path) -> None:
+    text = 'protocols:\n  - {name: p, title: P, tasks: [arcade_w], methods: [mae]}\n'
+    with pytest.raises(ConfigError, match="Did you mean 'arcade_v"):
+        load_entries([write(tmp_path / 'mine.yaml', text)]).protocol('p')
+    with pytest.raises(ConfigError, match="Did you mean 'simmim'"):
+        load_entries().method('simmin')
+
+
+def test_cells_are_selected() -> None:
+    protocol = load_entries().protocol('main')
+    chosen = select(protocol, ['task=xcav,caxf', 'method=mae', 'seed=1'], 3, '0.1,1')
+    assert (chosen.tasks, chosen.methods, chosen.seeds, chosen.label_fractions) == (
+        ('xcav', 'caxf'),
+        ('mae',),
+        (1,),
+        (0.1, 1.0),
+    )
+    for wrong in (['taks=xcav'], ['task=xcaf'], ['seed=x'], ['seed=9']):
+        with pytest.raises(ConfigError, match='--only'):
+            select(protocol, wrong, None, None)
+    with pytest.raises(ConfigError, match='no part'):
+        select(protocol, [], None, '0,1')
