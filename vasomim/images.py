@@ -66,8 +66,8 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
         raise DatasetError(
             path,
             f'not a mask: it holds the values {some} instead of 0 and 255 (or 0 and 1).',
-            'An anatomy map is made again by `vasomim extract FRAMES MAPS`, which keeps sound ones. Store masks as PNG: '
-            'JPEG blurs them.',
+            'An anatomy map is made again by `vasomim extract FRAMES MAPS`, which keeps sound ones. Store masks as '
+            'PNG: JPEG blurs them.',
         )
     return np.minimum(mask, 1)
 

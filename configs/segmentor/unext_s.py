@@ -6,7 +6,7 @@ model = dict(type='UNeXt', data_preprocessor=dict(type='AngiogramPreprocessor'))
 train_cfg = dict(max_epochs=200)
 auto_scale_lr = dict(enable=False)  # the rate is the paper's for its batch of 256, and is taken as it is
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.0))
-param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0.0, by_epoch=True)]
+param_scheduler = [dict(type='PolynomialLR', power=0.9, by_epoch=True)]  # lr (1 - e / E)^0.9 in epoch e of E
 val_evaluator = dict(type='PseudoMaskDice')
 default_hooks = dict(checkpoint=dict(save_best='held_out/dice', rule='greater'))
 custom_hooks = []  # there is no reconstruction to draw

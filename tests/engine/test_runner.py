@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from vasomim.checkpoint import last_checkpoint
 from vasomim.engine import PretrainRunner
 from vasomim.engine.runner import ScaledRate
 from vasomim.errors import CheckpointError, ConfigError
@@ -21,6 +26,12 @@ class StopHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         if runner.epoch == self.epoch:
             raise KeyboardInterrupt
+
+
+OTHER = (
+    r'epoch_2\.pth: it is of another architecture than this ToyModel: 2 tensors differ '
+    r'\(backbone.weight, backbone.bias\)\.\n  Pass the config'
+)
 
 
 def weights(runner: Runner) -> torch.Tensor:
@@ -124,8 +135,46 @@ def test_a_checkpoint_of_another_model_is_refused(toy, tmp_path):
     other = toy.Model()
     other.backbone = torch.nn.Linear(64, 32)
     resumed = PretrainRunner(**toy.config(tmp_path, model=other, resume=True))
-    with pytest.raises(CheckpointError, match=r'epoch_2\.pth: it does not load into this ToyModel.*size mismatch'):
+    with pytest.raises(CheckpointError, match=OTHER):
         resumed.train()
+
+
+def test_a_disk_that_fills_leaves_earlier_checkpoints_whole(toy, tmp_path):
+    """A limit on the size of files stands for the disk, in a process of its own, as it cannot be lifted again."""
+    code = f"""
+import resource, signal, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from tests.engine.conftest import runner_config
+from mmengine.hooks import Hook
+from vasomim.engine import PretrainRunner
+from vasomim.errors import CheckpointError
+class Fill(Hook):
+    def before_train_epoch(self, runner):
+        if runner.epoch == 1:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (15000, resource.RLIM_INFINITY))
+try:
+    PretrainRunner(**runner_config({str(tmp_path)!r}, epochs=3, custom_hooks=[Fill()])).train()
+except CheckpointError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120, check=False)
+    assert 'epoch_2.pth: it cannot be written: File too large.' in done.stdout, done.stdout + done.stderr
+    assert [path.name for path in tmp_path.glob('epoch_*')] == ['epoch_1.pth']
+    assert last_checkpoint(tmp_path) == tmp_path / 'epoch_1.pth'
+    resumed = PretrainRunner(**toy.config(tmp_path, epochs=3, resume=True))
+    resumed.train()
+    assert resumed.epoch == 3
+
+
+def test_workers_do_not_outnumber_the_cores(toy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('vasomim.engine.runner.cores', lambda: 2)
+    config = toy.config(tmp_path)
+    config['train_dataloader']['num_workers'] = 8
+    assert PretrainRunner(**config).build_dataloader(config['train_dataloader']).num_workers == 2
+    assert '2 loader workers instead of 8' in capsys.readouterr().out
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')
+    assert PretrainRunner.build_dataloader(config['train_dataloader']).num_workers == 1
 
 
 def test_a_damaged_checkpoint_is_refused(toy, tmp_path):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from vasomim.engine.schedule import WarmupCosineLR
 from vasomim.registry import PARAM_SCHEDULERS
@@ -53,3 +55,17 @@ def test_bad_arguments_are_refused() -> None:
         WarmupCosineLR(optimizer)
     with pytest.raises(ValueError, match='length of an epoch'):
         WarmupCosineLR.build_iter_from_epoch(optimizer, end=10)
+
+
+@pytest.mark.parametrize('epochs', [1, 7, 200])
+def test_the_segmentors_rate_follows_the_published_formula(epochs: int) -> None:
+    config = Config.fromfile(Path(__file__).parents[2] / 'configs/segmentor/unext_s.py').param_scheduler[0]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    scheduler = PARAM_SCHEDULERS.build(config, default_args=dict(optimizer=optimizer, end=epochs))
+    found = []
+    for _ in range(epochs):
+        found.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        scheduler.step()
+    assert found == pytest.approx([1e-3 * (1 - epoch / epochs) ** 0.9 for epoch in range(epochs)])
+    assert min(found) > 0

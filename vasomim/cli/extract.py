@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vasomim.anatomy import FILTERS, extract_anatomy
 from vasomim.anatomy.extraction import BORDER
+from vasomim.cores import cores
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.layout import ANATOMY_SUFFIX, SOURCES, existing_folder, is_merged_set, list_images, map_names
 from vasomim.prepare.anatomy_maps import Outcome, Settings, Task, extract_all, write_whole
@@ -31,13 +31,10 @@ FAILURES_SHOWN = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.description = (
-        f'{SUMMARY} A run that was stopped continues where it stopped: maps that are there are kept, and the broken ones '
+        f'{SUMMARY} A run that was stopped continues where it stopped: maps that are there are kept, and broken ones '
         "among them (unreadable, not of two values, not of their frame's size) are made again. What failed and why is "
-        'printed and stands in '
-        f'DST/{REPORT_FILE}; the exit status is 1 then.'
+        f'printed and stands in DST/{REPORT_FILE}; the exit status is 1 then.'
     )
-    widths = '; '.join(f'{name} {",".join(f"{sigma:g}" for sigma in own.sigmas)}' for name, own in FILTERS.items())
-    percentiles = ', '.join(f'{name} {own.percentile:g}' for name, own in FILTERS.items())
     add = parser.add_argument
     add('source', metavar='SRC', type=Path, help='folder of images, with sub-folders or without')
     add(
@@ -196,8 +193,8 @@ def claim(destination: Path, settings: Settings, has_maps: bool, overwrite: bool
             raise ConfigError(destination, f'its maps were made with {", ".join(changed)}.', cure)
     elif has_maps and not overwrite:
         print(
-            f'{destination} holds maps, but no {SETTINGS_FILE} that says how they were made: they are kept, and missing '
-            f'or broken ones are made with the {settings.filter} filter.'
+            f'{destination} holds maps, but no {SETTINGS_FILE} that says how they were made: they are kept, and '
+            f'missing or broken ones are made with the {settings.filter} filter.'
         )
         return
     destination.mkdir(parents=True, exist_ok=True)
@@ -252,8 +249,3 @@ def report(source: Path, destination: Path, settings: Settings, outcomes: Sequen
         print(f'  {source / name}: {error}')
     if len(failed) > FAILURES_SHOWN:
         print(f'  and {len(failed) - FAILURES_SHOWN} more, listed in {destination / REPORT_FILE}.')
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -15,6 +15,7 @@ from vasomim.errors import ConfigError, DatasetError, did_you_mean
 from vasomim.layout import ANATOMY_SUFFIX, SOURCES, existing_folder, list_images, map_names
 from vasomim.registry import DATASETS
 
+SKIP = 'train_dataloader.dataset.skip_corrupt=True val_dataloader.dataset.skip_corrupt=True'
 ANATOMY = ('precomputed', 'on_the_fly', 'none')
 
 
@@ -112,8 +113,11 @@ class AngiogramDataset(BaseDataset):
             except DatasetError as error:
                 if str(error.where) != info['img_path']:  # The frame is sound; its anatomy map is at fault.
                     raise
+                if not os.path.isdir(self.data_root):  # An unmounted disk is no corrupt frame.
+                    cure = 'Mount it again; `vasomim train ... --resume` then continues from the last checkpoint.'
+                    raise DatasetError(self.data_root, 'this folder is gone.', cure) from error
                 if not self.skip_corrupt:
-                    cure = f'{error.cure} Or let the next frame take its place: skip_corrupt=True.'
+                    cure = f'{error.cure} Or let the next frame take its place: --cfg-options {SKIP}'
                     raise DatasetError(error.where, error.what, cure) from error
                 skipped.append(info['img_path'])
         raise DatasetError(

@@ -11,7 +11,7 @@ from vasomim.engine.precision import AutocastOptimWrapper  # noqa: E402
 from vasomim.engine.progress import ProgressHook  # noqa: E402
 from vasomim.engine.runner import PretrainRunner  # noqa: E402
 from vasomim.engine.scalars import DeferredRuntimeInfoHook  # noqa: E402
-from vasomim.engine.schedule import WarmupCosineLR  # noqa: E402
+from vasomim.engine.schedule import PolynomialLR, WarmupCosineLR  # noqa: E402
 from vasomim.engine.seeding import EpochSeedHook  # noqa: E402
 from vasomim.engine.skipped import SkippedFramesHook  # noqa: E402
 from vasomim.engine.strict import check_config, check_options  # noqa: E402
@@ -22,6 +22,7 @@ __all__ = [
     'EncoderInitHook',
     'EpochSeedHook',
     'LayerDecayOptimWrapperConstructor',
+    'PolynomialLR',
     'PretrainRunner',
     'ProgressHook',
     'ReconstructionFigureHook',

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +18,14 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from vasomim.cores import cores
 from vasomim.engine.allocator import keep_freed_memory
 from vasomim.engine.seeding import seed_worker
 from vasomim.engine.terminal import count, replace_terminal_handler, tell
 from vasomim.errors import CheckpointError, ConfigError
 from vasomim.registry import RUNNERS
+
+MISFITS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class PretrainRunner(Runner):
     - ``auto_scale_lr = dict(enable=True, base_batch_size=256)`` counts processes and accumulated iterations.
     - A checkpoint to resume from must fit the model completely. The learning rate, the schedule and the seed in it win
       over those of the config, and the frames are drawn in the order in which the interrupted run would have.
+    - Checkpoints are written whole or not at all. A loader gets no more workers than there are cores.
     - Workers are seeded anew in each epoch, so that crops differ between epochs and a resumed run repeats them.
     - With ``ProgressHook`` the terminal shows what a person reads, and the log file everything.
     - Several processes also run without GPUs (``--launcher pytorch``, gloo), and freed memory is kept there for reuse.
@@ -113,9 +120,24 @@ class PretrainRunner(Runner):
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """Build a loader whose workers are seeded by :func:`seed_worker` unless the config says otherwise."""
-        if isinstance(dataloader, dict) and 'worker_init_fn' not in dataloader:
-            dataloader = {**dataloader, 'worker_init_fn': {'type': seed_worker}}
+        """Build a loader with no more workers than cores, seeded by :func:`seed_worker`, in pinned memory for GPUs.
+
+        What the config says of ``worker_init_fn`` and ``pin_memory`` stays.
+        """
+        if isinstance(dataloader, dict):
+            asked = dataloader.get('num_workers', 0)
+            free = max(1, cores() // int(os.environ.get('LOCAL_WORLD_SIZE', '1')))
+            if asked > free:
+                tell(
+                    MMLogger.get_current_instance(),
+                    f'{count(free, "loader worker")} instead of {asked}, as many as there are cores for each process',
+                )
+            dataloader = {
+                'worker_init_fn': {'type': seed_worker},
+                'pin_memory': torch.cuda.is_available(),
+                **dataloader,
+                'num_workers': min(asked, free),
+            }
         return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -233,12 +255,44 @@ class PretrainRunner(Runner):
             ) from error
         except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
             model = self.model.module if is_model_wrapper(self.model) else self.model
+            misfits = misfits_in(str(error))
+            if misfits:
+                more = ', ...' if len(misfits) > MISFITS_SHOWN else ''
+                raise CheckpointError(
+                    filename,
+                    f'it is of another architecture than this {type(model).__name__}: {count(len(misfits), "tensor")} '
+                    f'differ ({", ".join(misfits[:MISFITS_SHOWN])}{more}).',
+                    'Pass the config and the options that it was trained with; to start another model, leave out '
+                    '--resume and take another --work-dir.',
+                ) from error
             what = ' '.join(str(error).split())
             raise CheckpointError(
                 filename,
                 f'it does not load into this {type(model).__name__}: {what[:400]}',
                 'If the file is damaged, take an earlier checkpoint of the work directory; if it belongs to another '
                 'model, pass the config that it was trained with.',
+            ) from error
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Save so that the file is there in full or not at all: written beside, synced to the disk, then renamed.
+
+        Raises:
+            CheckpointError: If it cannot be written; earlier checkpoints are as they were.
+        """
+        target = Path(out_dir) / filename
+        part = target.with_name(f'{filename}.part')
+        try:
+            super().save_checkpoint(out_dir, part.name, *args, **kwargs)
+            if part.is_file():  # The first process alone writes.
+                with open(part, 'rb+') as file:
+                    os.fsync(file.fileno())
+                os.replace(part, target)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise CheckpointError(
+                target,
+                f'it cannot be written: {error.strerror or error}.',
+                'Free some space; --resume then continues from the checkpoint before, which is whole.',
             ) from error
 
     def train(self) -> nn.Module:
@@ -252,6 +306,14 @@ class PretrainRunner(Runner):
 def frames_per_batch(loader: DataLoader) -> int:
     """Return the frames that one process loads per iteration."""
     return loader.batch_size or loader.batch_sampler.batch_size  # type: ignore[union-attr]
+
+
+def misfits_in(text: str) -> list[str]:
+    """Return the names of the tensors that PyTorch's error about a state dict names: other shapes first."""
+    shapes = re.findall(r'size mismatch for ([\w.]+)', text)
+    lists = re.findall(r'(?:unexpected|missing) keys? in source state_dict: ([^\n]+)', text)
+    names = [name.strip() for listed in lists for name in listed.split(',')]
+    return [*shapes, *(name for name in names if name)]
 
 
 def _peak_rate(optim_wrapper: OptimWrapper | None) -> float | None:

@@ -76,3 +76,43 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         else:
             factor = 0.5 * (1 + math.cos(math.pi * (step - self.warmup_steps) / (total - self.warmup_steps)))
         return [base * factor for base in self.base_values]
+
+
+@PARAM_SCHEDULERS.register_module()
+class PolynomialLR(LRSchedulerMixin, _ParamScheduler):
+    """Polynomial decay to 0 over the whole training: lr x (1 - t / T) ** power in step t = 0, ..., T - 1.
+
+    The rate is 0 after the last step, not in it; mmengine's ``PolyLR`` spends its last epoch at ``eta_min``.
+
+    Args:
+        optimizer: What is scheduled.
+        power: Exponent, > 0.
+        begin, end, by_epoch, last_step, verbose: As in mmengine's schedulers; ``end`` is the runner's
+            number of epochs where a config leaves it out.
+
+    Raises:
+        ValueError: If ``power`` is not positive, or the end is unknown.
+
+    Source: arXiv 2602.11536 (power 0.9, per epoch, for the vessel segmentor).
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        power: float = 0.9,
+        begin: int = 0,
+        end: int = INF,
+        last_step: int = -1,
+        by_epoch: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        if power <= 0:
+            raise ValueError(f'PolynomialLR: power must be positive, not {power}.')
+        if end == INF:
+            raise ValueError('PolynomialLR: the end of the training is unknown; set `end`.')
+        self.power = power
+        super().__init__(optimizer, begin=begin, end=end, last_step=last_step, by_epoch=by_epoch, verbose=verbose)
+
+    def _get_value(self) -> list[float]:
+        factor = (1 - self.last_step / (self.end - self.begin)) ** self.power
+        return [base * factor for base in self.base_values]

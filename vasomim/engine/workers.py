@@ -1,4 +1,4 @@
-"""Errors that a loader's worker process has raised."""
+"""Errors of a training that come out of PyTorch: a loader's worker process, memory."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import re
 
 from vasomim import errors
 
+DIED = re.compile(
+    r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)'
+)
 CAUGHT = re.compile(r'Caught (\w+) in DataLoader worker process')
 
 
 def worker_error(error: RuntimeError) -> errors.VasoMIMError | None:
-    """Return the error of ours behind the one that PyTorch raises for a worker; None where there is none.
+    """Return the error of ours behind the one that PyTorch raises for a worker or for memory; None where there is none.
 
     PyTorch rebuilds a worker's error from its traceback as the only argument. Errors of more arguments than that come
     out as a ``RuntimeError`` with the traceback as its text, which nobody wants to read for a damaged file.
@@ -18,6 +21,22 @@ def worker_error(error: RuntimeError) -> errors.VasoMIMError | None:
     Args:
         error: What iterating over a ``DataLoader`` raised.
     """
+    died = DIED.search(str(error))
+    if died:
+        return errors.TrainingError(
+            'train_dataloader',
+            f'a worker process (pid {died[1]}) died{f" by signal {died[2]}" if died[2] else ""}, most often for lack '
+            'of memory.',
+            'Lower train_dataloader.num_workers or batch_size by --cfg-options; --resume continues from the last '
+            'checkpoint.',
+        )
+    if type(error).__name__ == 'OutOfMemoryError':
+        return errors.TrainingError(
+            'the accelerator',
+            f'its memory does not suffice: {str(error).partition(". ")[0]}.',
+            'Halve train_dataloader.batch_size and set optim_wrapper.accumulative_counts=2, or pass --amp; --resume '
+            'continues from the last checkpoint.',
+        )
     caught = CAUGHT.match(str(error))
     kind = getattr(errors, caught[1], None) if caught else None
     if not (isinstance(kind, type) and issubclass(kind, errors.VasoMIMError)):
