@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "among them (unreadable, not of two values, not of their frame's size) are made again. What failed and why is "
         f'printed and stands in DST/{REPORT_FILE}; the exit status is 1 then.'
     )
+    widths = '; '.join(f'{name} {",".join(f"{sigma:g}" for sigma in own.sigmas)}' for name, own in FILTERS.items())
+    percentiles = ', '.join(f'{name} {own.percentile:g}' for name, own in FILTERS.items())
     add = parser.add_argument
     add('source', metavar='SRC', type=Path, help='folder of images, with sub-folders or without')
     add(
@@ -239,10 +241,8 @@ def report(source: Path, destination: Path, settings: Settings, outcomes: Sequen
     write_whole(destination / REPORT_FILE, json.dumps(content, indent=2).encode())
     print(f'{destination}: {made} maps made, {kept} there already, {len(failed)} frames failed.')
     if broken:
-        first = next(iter(broken))
-        print(
-            f'{len(broken)} maps there were broken, and made again where their frame is sound ({first}: {broken[first]})'
-        )
+        first, fault = next(iter(broken.items()))
+        print(f'{len(broken)} maps were broken, and are made again if their frame is sound (first: {first}, {fault})')
     if empty:
         print(f'{len(empty)} new maps hold no vessel; {destination / REPORT_FILE} lists them.')
     for name, error in list(failed.items())[:FAILURES_SHOWN]:
