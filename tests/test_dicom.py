@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEGLosslessSV1
+from pydicom.uid import JPEGBaseline8Bit, JPEGLosslessSV1
 
 from tests.dicoms import PATIENT, write_dicom
 from vasomim.dicom import is_dicom, read_frames, read_groups
@@ -123,6 +126,21 @@ def test_a_file_cut_off_gives_its_whole_frames_and_then_an_error(tmp_path, rle, 
         assert str(path) in str(caught.value)
         assert at_least <= len(found) < 4
         assert np.array_equal(found, whole[: len(found)]) or not found
+
+
+def test_jpeg_frames_are_decoded(tmp_path):
+    frames = [cv2.resize(frame.astype(np.uint8), (64, 48)) for frame in cine()]
+    files = [cv2.imencode('.jpg', frame, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes() for frame in frames]
+    path = write_dicom(tmp_path / 'a', np.stack(frames))
+    dataset = dcmread(path)
+    dataset.PixelData = encapsulate(files)
+    dataset['PixelData'].VR = 'OB'
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.save_as(path)
+    found = list(read_frames(path))
+    expected = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) for data in files]
+    assert len(found) == 3
+    assert np.abs(np.subtract(found, expected, dtype=int)).max() <= 1
 
 
 def test_fewer_frames_than_announced_are_an_error(tmp_path):
