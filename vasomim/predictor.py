@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,11 @@ from mmengine.registry import MODELS, DefaultScope
 
 from vasomim import compat
 from vasomim.checkpoint import best_checkpoint, load_tensors, read_checkpoint
-from vasomim.errors import CheckpointError, ConfigError
-from vasomim.images import read_grey
+from vasomim.errors import CheckpointError, ConfigError, DatasetError
+from vasomim.inputs import Frame, list_sources, read_source, read_sources
 from vasomim.overlays import draw_boxes, draw_mask
 
 TASKS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
-NOTICE = 'For research only, not for diagnosis.'
 
 
 @dataclass(frozen=True)
@@ -94,14 +93,14 @@ class Predictor:
         """Predict for one frame.
 
         Args:
-            frame: Grey levels, uint8 (H, W), or the path of an image.
+            frame: Grey levels, uint8 (H, W), or the path of an image or of a DICOM file of one frame.
 
         Raises:
-            DatasetError: If the file cannot be read.
+            DatasetError: If the file cannot be read, or is a cine: :meth:`stream` takes those.
             ValueError: If an array is not uint8 (H, W).
         """
         if not isinstance(frame, np.ndarray):
-            frame = read_grey(frame)
+            frame = single_frame(Path(frame))
         if frame.ndim != 2 or frame.dtype != np.uint8:
             raise ValueError(f'a frame is uint8 (H, W), not {frame.dtype} {frame.shape}')
         shape = frame.shape
@@ -111,6 +110,30 @@ class Predictor:
         with torch.no_grad(), DefaultScope.overwrite_default_scope(self.scope):
             sample = self.model.test_step(pseudo_collate([packed]))[0]
         return as_prediction(frame, sample, self.score)
+
+    def stream(self, source: str | Path) -> Iterator[tuple[Frame, Prediction]]:
+        """Predict for every frame of a source, one after the other.
+
+        Args:
+            source: An image, a DICOM file of one frame or many, or a folder of them.
+
+        Raises:
+            DatasetError: If it holds no frame, or one cannot be read.
+        """
+        for frame in read_sources(*list_sources(source)):
+            yield frame, self(frame.pixels)
+
+
+def single_frame(path: Path) -> np.ndarray:
+    """Return the only frame of a file.
+
+    Raises:
+        DatasetError: If it cannot be read, or holds several.
+    """
+    frame = next(read_source(path.parent, path.name))
+    if frame.index is not None:
+        raise DatasetError(path, 'it is a cine of several frames.', 'Take Predictor.stream, which yields each of them.')
+    return frame.pixels
 
 
 def as_prediction(frame: np.ndarray, sample: Any, score: float) -> Prediction:

@@ -1,14 +1,13 @@
-"""``vasomim predict``: masks, overlays and boxes for a frame or a folder of frames."""
+"""``vasomim predict``: masks, overlays and boxes for images, DICOM cines, or folders of them."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from vasomim.errors import DatasetError
 
 SUMMARY = 'Predict masks or boxes for frames with a fine-tuned checkpoint; for research only, not for diagnosis.'
 
@@ -16,7 +15,7 @@ SUMMARY = 'Predict masks or boxes for frames with a fine-tuned checkpoint; for r
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument('checkpoint', help='checkpoint of a downstream task, or the folder of its run')
-    parser.add_argument('source', type=Path, help='a frame, or a folder of frames')
+    parser.add_argument('source', type=Path, help='an image, a DICOM file, or a folder of them')
     parser.add_argument('target', type=Path, help='folder for masks/, overlays/ and, from detection, boxes.json (COCO)')
     parser.add_argument(
         '--score', type=float, default=0.3, help='leave out boxes below this score (default: %(default)s)'
@@ -33,47 +32,56 @@ def run(options: argparse.Namespace) -> int:
     """
     from rich.progress import track
 
-    from vasomim.layout import list_images, map_names
-    from vasomim.predictor import NOTICE, Predictor
-    from vasomim.visualization import write_picture
+    from vasomim.inputs import list_sources, read_sources
+    from vasomim.notice import NOTICE, write_notice, write_png
+    from vasomim.predictor import Predictor
 
-    source: Path = options.source
-    if source.is_file():
-        root, names = source.parent, [source.name]
-    else:
-        root, names = source, list_images(source, anatomy_suffix='', without=options.target)
-    targets = map_names(names, root)
+    root, names = list_sources(options.source, without=options.target)
     predictor = Predictor(options.checkpoint, options.device, options.score)
+    binary = len(predictor.classes) <= 1 and predictor.task == 'segmentation' and predictor.model.num_classes == 2
+    write_notice(options.target, legend(predictor.task, binary, predictor.classes))
     found = []
-    for name in track(names, description='frames', transient=True):
-        prediction = predictor(root / name)
-        write_picture(options.target / 'overlays' / targets[name], prediction.overlay())
+    for frame in track(read_sources(root, names), description='frames', transient=True):
+        prediction = predictor(frame.pixels)
+        write_png(options.target / 'overlays' / frame.target, prediction.overlay())
         if prediction.mask is not None:
             # One class as 0 and 255, which every viewer shows; several as their indices.
-            values = prediction.mask * 255 if predictor.model.num_classes == 2 else prediction.mask
-            write_grey(options.target / 'masks' / targets[name], values)
-        found.append((name, prediction))
+            write_png(options.target / 'masks' / frame.target, prediction.mask * 255 if binary else prediction.mask)
+        found.append((frame, replace(prediction, frame=frame.pixels[:, :0], mask=None), frame.pixels.shape))
     if predictor.task == 'detection':
         write_json(options.target / 'boxes.json', coco(found, predictor.classes))
-    print(f'{options.target}: {predictor.task} of {len(names)} {"frame" if len(names) == 1 else "frames"}. {NOTICE}')
+    frames = f'{len(found)} {"frame" if len(found) == 1 else "frames"}'
+    print(f'{options.target}: {predictor.task} of {frames} of {len(names)} files. {NOTICE}')
     return 0
 
 
-def coco(found: list[tuple[str, Any]], classes: tuple[str, ...]) -> dict[str, Any]:
+def legend(task: str, binary: bool, classes: tuple[str, ...]) -> list[str]:
+    """Return what the values in masks, or the categories of boxes, mean."""
+    if task == 'detection':
+        return ['boxes.json: COCO, in pixels of the frame.']
+    if binary:
+        return [f'masks: 0 background, 255 {classes[0] if classes else "foreground"}.']
+    return ['masks: 0 background.', *(f'masks: {number} {name}.' for number, name in enumerate(classes, start=1))]
+
+
+def coco(found: list[tuple[Any, Any, tuple[int, int]]], classes: tuple[str, ...]) -> dict[str, Any]:
     """Return boxes as a COCO dictionary, with the score of each.
 
     Args:
-        found: Path and prediction of each frame.
+        found: :class:`vasomim.inputs.Frame`, prediction and (height, width) of each frame. A frame of a cine is named
+            as its overlay, and has its file and number beside.
         classes: Names of the classes; numbers take their place where they are not known.
     """
-    from vasomim.predictor import NOTICE
+    from vasomim.notice import NOTICE
 
     images: list[dict] = []
     annotations: list[dict] = []
     top = 1
-    for image_id, (name, prediction) in enumerate(found, start=1):
-        height, width = prediction.frame.shape
-        images.append({'id': image_id, 'file_name': name, 'width': width, 'height': height})
+    for image_id, (frame, prediction, (height, width)) in enumerate(found, start=1):
+        image = {'id': image_id, 'file_name': frame.source, 'width': width, 'height': height}
+        if frame.index is not None:
+            image |= {'file_name': frame.target, 'source': frame.source, 'frame': frame.index}
+        images.append(image)
         for box, score, label in zip(prediction.boxes, prediction.scores, prediction.labels, strict=True):
             left, upper, right, lower = (float(value) for value in box)
             top = max(top, int(label))
@@ -91,24 +99,6 @@ def coco(found: list[tuple[str, Any]], classes: tuple[str, ...]) -> dict[str, An
     names = classes or tuple(f'class {number + 1}' for number in range(top))
     categories = [{'id': number, 'name': name} for number, name in enumerate(names, start=1)]
     return {'info': {'description': NOTICE}, 'images': images, 'annotations': annotations, 'categories': categories}
-
-
-def write_grey(path: Path, image: Any) -> None:
-    """Write grey levels as PNG.
-
-    Raises:
-        DatasetError: If the file cannot be written.
-    """
-    import cv2
-
-    encoded = cv2.imencode('.png', image)[1]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise DatasetError(
-            path, f'cannot be written ({error.strerror}).', 'Free space or choose another folder.'
-        ) from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -50,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
     compat.prepare()
     from vasomim.checkpoint import load_tensors
+    from vasomim.notice import NOTICE
     from vasomim.predictor import best_checkpoint, fine_tuned
 
     cfg = load_config(options.config, options.cfg_options)
@@ -78,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
     write_json(
         folder / 'metrics.json',
         {
+            'notice': NOTICE,
             'config': str(options.config),
             'checkpoint': str(checkpoint),
             'data': str(runner.test_dataloader.dataset.data_root),
@@ -141,9 +143,10 @@ def draw(runner: Any, folder: Path, score: str, number: int) -> None:
     from mmengine.dataset import pseudo_collate
 
     from vasomim.images import read_grey
+    from vasomim.notice import NOTICE, write_png
     from vasomim.overlays import contact_sheet
     from vasomim.predictor import as_prediction
-    from vasomim.visualization import grey, write_picture
+    from vasomim.visualization import grey
 
     with open(folder / 'cases.csv', encoding='utf-8', newline='') as file:
         cases = list(csv.DictReader(file))
@@ -158,7 +161,8 @@ def draw(runner: Any, folder: Path, score: str, number: int) -> None:
         frame = read_grey(path)
         rows.append([grey(frame), truth(frame, sample).overlay(), as_prediction(frame, sample, 0.5).overlay()])
         captions.append(f'{Path(path).name}  {score} {values[chosen]:.3f}')
-    write_picture(folder / 'cases.png', contact_sheet(rows, ['image', 'truth', 'prediction'], captions))
+    titles = ['image', 'truth', f'prediction ({NOTICE[:-1].lower()})']
+    write_png(folder / 'cases.png', contact_sheet(rows, titles, captions))
 
 
 def truth(frame: Any, sample: Any) -> Any:

@@ -1,0 +1,111 @@
+"""What a model is applied to: an image, a DICOM file of one frame or many, or a tree of both, frame by frame."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vasomim.dicom import is_dicom, read_frames
+from vasomim.errors import DatasetError
+from vasomim.images import read_grey
+from vasomim.layout import IMAGE_SUFFIXES, existing_folder, series_key, walk
+
+DICOM_SUFFIXES = ('.dcm', '.dicom', '.ima')
+INDEX_FILE = 'DICOMDIR'  # Lists the files of a medium; holds no frames itself.
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame and where it comes from.
+
+    Attributes:
+        source: File, relative to the folder that was named, with forward slashes.
+        index: Number within a cine, from 0; None for a file of a single frame.
+        target: Name for what is made of it, NAME.png or NAME_0000.png, relative as ``source``.
+        pixels: Grey levels, uint8 (H, W).
+    """
+
+    source: str
+    index: int | None
+    target: str
+    pixels: np.ndarray
+
+
+def list_sources(source: str | Path, without: str | Path | None = None) -> tuple[Path, list[str]]:
+    """Find images and DICOM files.
+
+    Args:
+        source: A file, or a folder with sub-folders or without. DICOM files are known by their content.
+        without: A folder to leave out, if it lies below ``source``.
+
+    Returns:
+        The folder, and the files relative to it, cine series by cine series.
+
+    Raises:
+        DatasetError: If the source does not exist or holds neither.
+    """
+    source = Path(source).expanduser()
+    if source.is_file():
+        return source.parent, [source.name]
+    root = existing_folder(source)
+    files = list(walk(root, '', without))
+    names = [name for name in files if is_image(name) or (is_dicom(root / name) and Path(name).name != INDEX_FILE)]
+    if not names:
+        raise DatasetError(
+            root,
+            f'neither images nor DICOM files among its {len(files)} files.' if files else 'the folder is empty.',
+            f'Name a folder with frames as {", ".join(IMAGE_SUFFIXES)} or DICOM, in sub-folders or not.',
+        )
+    return root, sorted(names, key=series_key)
+
+
+def read_source(root: Path, name: str) -> Iterator[Frame]:
+    """Yield the frames of a file.
+
+    Raises:
+        DatasetError: If it is damaged.
+        StackError: If it is DICOM and pydicom is not installed.
+    """
+    path = root / name
+    if is_image(name) or not is_dicom(path):
+        yield Frame(name, None, os.path.splitext(name)[0] + '.png', read_grey(path))
+        return
+    stem, ending = os.path.splitext(name)
+    stem = stem if ending.lower() in DICOM_SUFFIXES else name  # Names such as 1.2.840.10008 have no ending.
+    first = None
+    number = 0
+    for number, pixels in enumerate(read_frames(path)):
+        if number == 0:
+            first = pixels  # Whether the file holds one frame or many shows at the second.
+            continue
+        if first is not None:
+            yield Frame(name, 0, f'{stem}_0000.png', first)
+            first = None
+        yield Frame(name, number, f'{stem}_{number:04d}.png', pixels)
+    if first is not None:
+        yield Frame(name, None, f'{stem}.png', first)
+
+
+def read_sources(root: Path, names: list[str]) -> Iterator[Frame]:
+    """Yield the frames of files.
+
+    Raises:
+        DatasetError: As :func:`read_source`, and if two frames would get the same name.
+    """
+    taken: dict[str, str] = {}
+    for name in names:
+        for frame in read_source(root, name):
+            if frame.target in taken:
+                what = f'{taken[frame.target]} and {name} would both become {frame.target}.'
+                raise DatasetError(root, what, 'Rename or remove one of them.')
+            taken[frame.target] = name
+            yield frame
+
+
+def is_image(name: str) -> bool:
+    """Return whether a name is that of an image that is not DICOM."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
