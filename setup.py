@@ -40,6 +40,7 @@ REQUIREMENTS = [
     'scipy>=1.11.4',  # Distances between masks; scikit-image 0.25 asks for it too.
     'scikit-image>=0.25',  # Thins masks to centerlines for clDice; the first series for Python 3.13.
     'pydicom>=3',  # Reads DICOM cines frame by frame; decodes RLE itself, the rest by plugins.
+    'scikit-learn>=1.5',  # Linear probing: logistic regression; 1.5 came with NumPy 2.
     'safetensors>=0.4',  # The format of the weights that come with this package.
     'rich>=13',  # Progress and tables.
     'tensorboard>=2.14',  # Training curves.
@@ -107,5 +108,9 @@ setup(
         ]
     },
     install_requires=REQUIREMENTS + stack(),
+    extras_require={
+        # `vasomim export`: writes ONNX files, and compares them with PyTorch.
+        'export': ['onnx>=1.16', 'onnxruntime>=1.18'],
+    },
     entry_points={'console_scripts': ['vasomim = vasomim.cli:entry']},
 )

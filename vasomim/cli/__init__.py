@@ -23,6 +23,8 @@ VERBS = {
     'train': 'vasomim.cli.train',
     'test': 'vasomim.cli.test',
     'predict': 'vasomim.cli.predict',
+    'extract-features': 'vasomim.cli.extract_features',
+    'export': 'vasomim.cli.export',
     'visualize': 'vasomim.cli.visualize',
     'convert': 'vasomim.cli.convert',
     'prepare': 'vasomim.cli.prepare',
@@ -87,7 +89,7 @@ def entry() -> None:
 
 def overview() -> str:
     """Return the help of the whole command line: each verb with its summary."""
-    verbs = '\n'.join(f'  {verb:<12}{summary(verb)}' for verb in VERBS)
+    verbs = '\n'.join(f'  {verb:<18}{summary(verb)}' for verb in VERBS)
     return (
         'usage: vasomim VERB [options]\n\n'
         'Vascular anatomy-aware masked image modelling for X-ray angiograms.\n\n'

@@ -1,0 +1,33 @@
+"""``vasomim export``: a segmentation model as ONNX."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SUMMARY = 'Export a segmentation checkpoint as ONNX, checked in onnxruntime; for research only, not for diagnosis.'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument('checkpoint', help='checkpoint of a segmentation, or the folder of its run')
+    parser.add_argument('target', type=Path, help='the .onnx file to write')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Export.
+
+    Raises:
+        StackError: If onnx or onnxruntime is not installed.
+        CheckpointError: If the checkpoint is not of a segmentation, or its logits differ in onnxruntime.
+    """
+    from vasomim.export import TOLERANCE, export_onnx
+    from vasomim.notice import NOTICE
+
+    done = export_onnx(options.checkpoint, options.target)
+    height, width = done.size
+    print(
+        f'{done.path}: frames of {height} x {width}; logits differ from PyTorch by {done.difference:.1g} at most '
+        f'(allowed: {TOLERANCE:g}). {NOTICE}'
+    )
+    return 0
