@@ -286,6 +286,7 @@ def test_in_arcade_every_kept_frame_is_compared(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_continues_to_the_same_bytes(tmp_path):
     source = tmp_path / 'source'
     for cine in range(24):
@@ -315,6 +316,52 @@ def test_a_run_killed_in_the_middle_continues_to_the_same_bytes(tmp_path):
     journals = [sorted(content.pop('.coronarydominance.journal').splitlines()) for content in (a, b)]
     assert journals[0] == journals[1]  # In the order in which jobs were done.
     assert a == b
+
+
+def test_a_file_that_was_replaced_is_read_again_and_one_that_is_gone_leaves(tmp_path):
+    source, out = tmp_path / 'source', tmp_path / 'out'
+    for study in range(4):
+        write_study(source / 'Left_Dominance' / f's{study}' / 'RCA' / 'a.npz', np.stack([frame(study)] * 2) * 1.0)
+    cut = source / 'Left_Dominance' / 's1' / 'RCA' / 'a.npz'
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[:500])
+    assert prepare('coronarydominance', source, out) == 1
+    other = source / 'Left_Dominance' / 's2' / 'RCA' / 'a.npz'
+    write_study(other, np.stack([frame(50)] * 3) * 1.0)
+    cut.write_bytes(whole)
+    (source / 'Left_Dominance' / 's3' / 'RCA' / 'a.npz').unlink()
+    untouched = out / 'coronarydominance' / 'left_s0_RCA_a_00001.png'
+    was = untouched.stat().st_mtime_ns
+    assert prepare('coronarydominance', source, out) == 0
+    expected = {f'left_s{study}_RCA_a_{k:05d}.png': frame(study) for study in (0, 1) for k in range(2)}
+    expected |= {f'left_s2_RCA_a_{k:05d}.png': frame(50) for k in range(3)}
+    check_pool(out, 'coronarydominance', expected)
+    assert untouched.stat().st_mtime_ns == was
+    anatomy = read_mask(out / 'coronarydominance_frangi' / 'left_s2_RCA_a_00000.png')
+    assert np.array_equal(anatomy, extract_anatomy(frame(50)))
+
+
+def test_an_archive_with_a_damaged_file_is_unpacked_again_and_nothing_else(tmp_path):
+    write_cadica(tmp_path / 'cadica')
+    (tmp_path / 'cadica/selectedVideos/p1/v1/input/p1_v1_00000.png').write_bytes(b'no image')
+    archive = tmp_path / 'cadica.zip'
+    with zipfile.ZipFile(archive, 'w') as packed:
+        for path in (tmp_path / 'cadica').rglob('*'):
+            packed.write(path, path.relative_to(tmp_path))
+    assert prepare('cadica', archive, tmp_path / 'out') == 1
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').rglob('*.png')}
+    assert prepare('cadica', archive, tmp_path / 'out') == 1
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').rglob('*.png')} == before
+
+
+def test_another_source_of_the_same_name_is_refused(tmp_path, capsys):
+    for place, seed in (('a', 1), ('b', 2)):
+        write_png(tmp_path / place / f'{place}_1.png', frame(seed))
+    assert prepare('folder', tmp_path / 'a', tmp_path / 'out', '--name', 'x') == 0
+    before = files(tmp_path / 'out')
+    assert prepare('folder', tmp_path / 'b', tmp_path / 'out', '--name', 'x') == 2
+    assert 'prepared from other data' in capsys.readouterr().err
+    assert files(tmp_path / 'out') == before
 
 
 @pytest.fixture

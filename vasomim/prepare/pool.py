@@ -1,7 +1,7 @@
 """Write the frames of a source into the merged layout, on all cores and continuing where a run stopped.
 
 ``DST/NAME/*.png`` holds the frames, ``DST/NAME.csv`` the manifest. ``DST/.NAME.journal`` is what a run remembers: a
-line for each job that is done, so that a job is done in full or again.
+line for each job that is done, so that a job is done in full or again. A job whose files have changed is done anew.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from vasomim.errors import DatasetError
-from vasomim.layout import series_key
+from vasomim.layout import ANATOMY_SUFFIX, series_key
 from vasomim.prepare.anatomy_maps import prepare_process, write_whole
 from vasomim.prepare.cines import read_unit
 from vasomim.prepare.sources import Unit
@@ -39,7 +39,7 @@ DICOM, whose paths may name patients."""
 
 @dataclass(frozen=True)
 class Row:
-    """A frame that could be read: the unit it is of, its number there, and either its hash or why it was left out."""
+    """A frame that could be read: the unit of its job, its number there, and either its hash or why it was left out."""
 
     unit: int
     frame: int
@@ -84,16 +84,16 @@ def write_frames(
     plan = list(divide(units, rule))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        done = open_journal(journal, folder, fingerprint(units, rule))
+        marks = [job_mark(units[part.start : part.stop]) for part in plan]
+        known = open_journal(journal, folder, rule_mark(rule), set(marks))
         here = set(os.listdir(folder))
-        done = {k: each for k, each in done.items() if all(row.reason or row.file in here for row in each.rows)}
-        left = [k for k in range(len(plan)) if k not in done]
-        finished = sum(len(plan[k]) for k in done)
+        known = {mark: job for mark, job in known.items() if all(row.reason or row.file in here for row in job.rows)}
+        left = [k for k, mark in enumerate(marks) if mark not in known]
+        finished = len(units) - sum(len(plan[k]) for k in left)
         with journal.open('a', encoding='utf-8') as lines:
             for k, result in run_jobs(units, plan, left, folder, rule, processes):
-                done[k] = result
-                rows = [astuple(row) for row in result.rows]
-                lines.write(json.dumps([k, rows, result.damaged], ensure_ascii=False) + '\n')
+                known[marks[k]] = result
+                lines.write(line_of(marks[k], result))
                 lines.flush()
                 finished += len(plan[k])
                 if report:
@@ -103,9 +103,9 @@ def write_frames(
     except OSError as error:
         raise DatasetError(error.filename or folder, f'cannot be written: {error.strerror}.', AGAIN) from error
     everything = Done()
-    for k in range(len(plan)):
-        everything.rows.extend(done[k].rows)
-        everything.damaged.extend(done[k].damaged)
+    for part, mark in zip(plan, marks, strict=True):
+        everything.rows.extend(replace(row, unit=row.unit + part.start) for row in known[mark].rows)
+        everything.damaged.extend(known[mark].damaged)
     return everything
 
 
@@ -122,45 +122,69 @@ def divide(units: Sequence[Unit], rule: Rule) -> Iterator[range]:
         start = end
 
 
-def fingerprint(units: Sequence[Unit], rule: Rule) -> str:
-    """Return a hash of what decides the content: the files, their sizes and names, and what is left out."""
-    tests = hashlib.sha256(rule.tests.read_bytes()).hexdigest() if rule.tests else ''
-    digest = hashlib.sha256(repr((VERSION, rule.threshold, rule.across, tests)).encode())
-    if rule.tests:
-        digest.update(repr(rule.test_threshold).encode())
+def rule_mark(rule: Rule) -> str:
+    """Return a hash of what is left out."""
+    tests = (hashlib.sha256(rule.tests.read_bytes()).hexdigest(), rule.test_threshold) if rule.tests else None
+    return hashlib.sha256(repr((VERSION, rule.threshold, rule.across, tests)).encode()).hexdigest()
+
+
+def job_mark(units: Sequence[Unit]) -> str:
+    """Return a hash of what decides the frames of a job: its files, by their paths and sizes, and their names.
+
+    Dates are left out: an archive that is unpacked again gives its files new ones.
+    """
+    digest = hashlib.sha256()
     for unit in units:
         size = unit.path.stat().st_size if unit.path.is_file() else -1
         digest.update(repr((unit.kind, unit.stem, unit.place, unit.series, size)).encode())
     return digest.hexdigest()
 
 
-def open_journal(journal: Path, folder: Path, mark: str) -> dict[int, Done]:
-    """Return the jobs that are done, and make the journal and the folder where there are none.
+def line_of(mark: str, job: Done) -> str:
+    """Return the line of the journal for a job."""
+    return json.dumps([mark, [astuple(row) for row in job.rows], job.damaged], ensure_ascii=False) + '\n'
+
+
+def open_journal(journal: Path, folder: Path, rule: str, marks: set[str]) -> dict[str, Done]:
+    """Return the jobs that are done, by their marks, and make the journal and the folder where there are none.
+
+    Args:
+        journal: The file, whose first line is ``rule``.
+        folder: The frames.
+        rule: Mark of what is left out.
+        marks: Those of the jobs that there are now. Frames and maps of other jobs, whose files have changed or are
+            gone, are removed.
 
     Raises:
-        DatasetError: If they belong to something else.
+        DatasetError: If the folder holds something else, or nothing of it is of these jobs.
     """
+    first_line = json.dumps(rule) + '\n'
     if not journal.is_file():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DatasetError(folder, 'exists and is no prepared source.', 'Choose another DST, or another --name.')
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(journal, (json.dumps(mark) + '\n').encode())
+        write_whole(journal, first_line.encode())
         return {}
     data = journal.read_bytes()
-    whole = data[: data.rfind(b'\n') + 1]  # The last line may have been cut by a kill.
-    first, *lines = whole.decode('utf-8').splitlines() or ['']
-    if first != json.dumps(mark):
+    whole = data[: data.rfind(b'\n') + 1].decode('utf-8')  # The last line may have been cut by a kill.
+    known = {}
+    for line in whole.split('\n')[1:-1]:
+        mark, rows, damaged = json.loads(line)
+        known[mark] = Done([Row(*row) for row in rows], [(place, message) for place, message in damaged])
+    gone = known.keys() - marks
+    if not whole.startswith(first_line) or (known and len(gone) == len(known)):
         what = 'it holds frames prepared from other data or with other options.'
         cure = f'Choose another DST, or delete this folder, its maps and {journal.name} first.'
         raise DatasetError(folder, what, cure)
-    if len(whole) < len(data):
-        write_whole(journal, whole)
+    maps = folder.with_name(folder.name + ANATOMY_SUFFIX)
+    for mark in gone:
+        for row in known.pop(mark).rows:
+            for place in (folder, maps):
+                (place / row.file).unlink(missing_ok=True)
+    if gone or len(whole.encode()) < len(data):
+        write_whole(journal, (first_line + ''.join(line_of(mark, job) for mark, job in known.items())).encode())
     folder.mkdir(parents=True, exist_ok=True)
-    done = {}
-    for line in lines:
-        k, rows, damaged = json.loads(line)
-        done[k] = Done([Row(*row) for row in rows], [(place, message) for place, message in damaged])
-    return done
+    return known
 
 
 def run_jobs(
@@ -177,7 +201,7 @@ def run_jobs(
     context = multiprocessing.get_context('spawn')  # As in anatomy_maps.
     pool = ProcessPoolExecutor(min(processes, len(left)), context, initializer=prepare_process)
     try:
-        futures = {pool.submit(write_job, [units[u] for u in plan[k]], plan[k].start, folder, rule): k for k in left}
+        futures = {pool.submit(write_job, units[plan[k].start : plan[k].stop], folder, rule): k for k in left}
         for future in as_completed(futures):
             yield futures.pop(future), future.result()
     except BrokenProcessPool as error:
@@ -190,15 +214,15 @@ def run_jobs(
         pool.shutdown(cancel_futures=True)
 
 
-def write_job(units: Sequence[Unit], start: int, folder: Path, rule: Rule) -> Done:
-    """Write the frames of some units, of which ``start`` is the number of the first.
+def write_job(units: Sequence[Unit], folder: Path, rule: Rule) -> Done:
+    """Write the frames of the units of a job.
 
     Raises:
         OSError: If a frame cannot be written.
     """
     done = Done()
     thinner = Thinner(rule, most=len(units))
-    for number, unit in enumerate(units, start=start):
+    for number, unit in enumerate(units):
         frames = read_unit(unit)
         frame = 0
         while True:
