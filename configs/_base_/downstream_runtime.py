@@ -11,7 +11,7 @@ optim_wrapper = dict(
     constructor='mmpretrain.LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(layer_decay=0.75, no_decay=('cls_token', 'pos_embed')),
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.05),
-    clip_grad=dict(max_norm=1.0),
+    clip_grad=dict(max_norm=1.0),  # mmengine reads the norm back to log it: one wait for the GPU in each step
 )
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 param_scheduler = [dict(type='mmpretrain.WarmupCosineLR', warmup=0.05, by_epoch=True, convert_to_iter_based=True)]
@@ -21,7 +21,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=10, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, rule='greater'),
+    checkpoint=dict(type='mmpretrain.SafeCheckpointHook', interval=1, max_keep_ckpts=1, rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     epoch_seed=dict(type='mmpretrain.EpochSeedHook'),
     progress=dict(type='mmpretrain.ProgressHook'),

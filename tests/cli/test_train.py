@@ -192,6 +192,11 @@ def test_nan_ends_with_iteration_frames_and_cure(config, tmp_path, capsys):
         (['--cfg-options', 'model.masking.ratio'], 'it is not of the form KEY=VALUE'),
         (['--launcher', 'pytorch'], 'RANK is not set: nothing has started several processes.\n  Start it by: torchrun'),
         (['--launcher', 'slurm'], 'SLURM_PROCID is not set'),
+        (
+            ['--cfg-options', 'model.backbone.img_size=96'],
+            'model.backbone.img_size is 96 x 96, but train_dataloader.dataset.pipeline.2.size makes crops of 64 x 64.\n'
+            '  Set both alike: --cfg-options train_dataloader.dataset.pipeline.2.size=96 val_data',
+        ),
         (['--resume', 'nowhere/epoch_3.pth'], 'nowhere/epoch_3.pth: there is no such checkpoint'),
     ],
 )
@@ -304,6 +309,28 @@ def test_visualize_draws_one_frame_and_a_picture_per_frame(trained, data, tmp_pa
     assert main('visualize', [str(trained / 'epoch_4.pth'), str(data / 'frames'), str(tmp_path / 'all')]) == 0
     drawn = sorted((tmp_path / 'all').iterdir())
     assert len(drawn) == 8 and {path.name for path in drawn} <= {path.name for path in (data / 'frames').iterdir()}
+
+
+def test_visualize_reads_the_maps_beside_the_frames_where_all_are_there(trained, data, tmp_path, capsys):
+    shutil.copytree(data / 'frames', tmp_path / 'frames')
+    drawn = []
+    for step in ('extracted', 'maps', 'incomplete'):
+        if step == 'maps':
+            shutil.copytree(data / 'anatomy', tmp_path / 'frames_frangi')
+        if step == 'incomplete':
+            (tmp_path / 'frames_frangi' / 'framea.png').unlink()
+        target = tmp_path / f'{step}.png'
+        assert main('visualize', [str(trained / 'epoch_4.pth'), str(tmp_path / 'frames'), str(target)]) == 0
+        drawn.append(picture(target))
+    assert 'The anatomy is extracted from the frames instead.' in capsys.readouterr().out
+    assert not np.array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+
+
+def test_visualize_refuses_another_format(trained, data, tmp_path, capsys):
+    assert main('visualize', [str(trained / 'epoch_4.pth'), str(data / 'frames'), str(tmp_path / 'out.jpg')]) == 2
+    assert f'pictures are written as PNG.\n  Name {tmp_path}/out.png' in capsys.readouterr().err
+    assert not (tmp_path / 'out.jpg').exists()
 
 
 @pytest.mark.parametrize(

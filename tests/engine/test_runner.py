@@ -167,6 +167,21 @@ except CheckpointError as error:
     assert resumed.epoch == 3
 
 
+def test_the_old_checkpoint_is_there_until_the_new_one_is(toy, tmp_path):
+    found: list[list[str]] = []
+
+    class Look(Hook):
+        def before_save_checkpoint(self, runner, checkpoint):
+            found.append(sorted(path.name for path in tmp_path.glob('*.pth')))
+
+    hook = {'checkpoint': {'type': 'SafeCheckpointHook', 'interval': 1, 'max_keep_ckpts': 1}}
+    PretrainRunner(**toy.config(tmp_path, epochs=3, hooks=hook, custom_hooks=[Look()])).train()
+    assert found == [[], ['epoch_1.pth'], ['epoch_2.pth']]
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_3.pth']
+    PretrainRunner(**toy.config(tmp_path, epochs=5, hooks=hook, resume=True)).train()
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_5.pth']
+
+
 def test_workers_do_not_outnumber_the_cores(toy, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr('vasomim.engine.runner.cores', lambda: 2)
     config = toy.config(tmp_path)

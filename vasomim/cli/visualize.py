@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vasomim.errors import CheckpointError, ConfigError, DatasetError, did_you_mean
+from vasomim.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES
 
 SUMMARY = 'Draw original, guidance, mask and reconstruction of some frames with a pre-trained checkpoint.'
 
@@ -20,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--num', type=int, default=8, help='frames to draw, chosen at random (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the choice and the masks (default: %(default)s)')
     parser.add_argument(
-        '--anatomy-root', type=Path, help='folder with the anatomy maps (default: extracted from the frames)'
+        '--anatomy-root',
+        type=Path,
+        help=f'folder with the anatomy maps (default: SOURCE{ANATOMY_SUFFIX} if it is there, else extracted from the frames)',
     )
     parser.add_argument(
         '--progress',
@@ -43,6 +46,12 @@ def run(options: argparse.Namespace) -> int:
     if not 0 <= options.progress <= 1:
         raise ConfigError(
             '--progress', f'{options.progress} is not in [0, 1].', 'Take 1.0 for the end of the training.'
+        )
+    if options.target.suffix.lower() in set(IMAGE_SUFFIXES) - {'.png'}:
+        raise ConfigError(
+            str(options.target),
+            'pictures are written as PNG.',
+            f'Name {options.target.with_suffix(".png")}, or a folder for a picture per frame.',
         )
     import torch
     from mmengine.dataset import pseudo_collate
@@ -79,7 +88,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def frames_of(model: Any, source: Path, anatomy_root: Path | None) -> Any:
-    """Return the frames of a folder as a data set that gives the model what it was trained with."""
+    """Return the frames of a folder as a data set that gives the model what it was trained with.
+
+    Without ``anatomy_root`` the maps of the folder beside the frames are read if there is one for each frame.
+    """
     import vasomim.data  # noqa: F401 - registers
     from vasomim.registry import DATASETS
 
@@ -91,14 +103,17 @@ def frames_of(model: Any, source: Path, anatomy_root: Path | None) -> Any:
         dict(type='PackAngiogram'),
     ]
     root = source.parent if source.is_file() else source
-    return DATASETS.build(
-        dict(
-            type='AngiogramFolder',
-            data_root=str(root),
-            anatomy_root=str(anatomy_root) if anatomy_root else None,
-            pipeline=pipeline,
-        )
-    )
+    config = dict(type='AngiogramFolder', data_root=str(root), pipeline=pipeline)
+    beside = root.with_name(root.name + ANATOMY_SUFFIX)
+    if anatomy_root is None and not beside.is_dir():
+        return DATASETS.build(config)
+    try:
+        return DATASETS.build(dict(config, anatomy_root=str(anatomy_root or beside)))
+    except DatasetError as error:
+        if anatomy_root is not None or not str(error.where).startswith(str(beside)):
+            raise
+        print(f'{beside}: {error.what} The anatomy is extracted from the frames instead.')
+        return DATASETS.build(config)
 
 
 def choose(dataset: Any, source: Path, num: int, seed: int) -> list[int]:

@@ -10,6 +10,7 @@ from vasomim.engine.optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 from vasomim.engine.precision import AutocastOptimWrapper  # noqa: E402
 from vasomim.engine.progress import ProgressHook  # noqa: E402
 from vasomim.engine.runner import PretrainRunner  # noqa: E402
+from vasomim.engine.saving import SafeCheckpointHook  # noqa: E402
 from vasomim.engine.scalars import DeferredRuntimeInfoHook  # noqa: E402
 from vasomim.engine.schedule import PolynomialLR, WarmupCosineLR  # noqa: E402
 from vasomim.engine.seeding import EpochSeedHook  # noqa: E402
@@ -26,6 +27,7 @@ __all__ = [
     'PretrainRunner',
     'ProgressHook',
     'ReconstructionFigureHook',
+    'SafeCheckpointHook',
     'SkippedFramesHook',
     'WarmupCosineLR',
     'check_config',
