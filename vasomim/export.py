@@ -31,6 +31,9 @@ class LogitsOfFrames(nn.Module):
         model: A segmentor of mmseg.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
