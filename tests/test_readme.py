@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,12 @@ SHORT = [
     'train_dataloader.num_workers=0',
     'val_dataloader.num_workers=0',
 ]
-SHORT_MODEL = ['model.backbone.arch=tiny', 'model.neck.decoder_depth=1', 'model.neck.decoder_embed_dim=64']
+TINY = 'model.backbone.arch=tiny'
+SHORT_MODELS = {
+    'segmentor/unext': [],
+    'downstream/': [TINY, 'model.decode_head.widths=[16,16,8,8,8]'],
+    'pretrain/': [TINY, 'model.neck.decoder_depth=1', 'model.neck.decoder_embed_dim=64'],
+}
 PROCESSES = 2
 RUN_ELSEWHERE = ('git', 'make', 'pip', 'apt-get')  # Their targets are what continuous integration runs.
 
@@ -40,7 +46,7 @@ def shortened(command: str) -> list[str]:
     if words[0] == 'vasomim':
         words = [sys.executable, '-m', 'vasomim', *words[1:]]
     if 'train' in words or 'tools/train.py' in words:
-        options = SHORT if any('segmentor/unext' in word for word in words) else SHORT + SHORT_MODEL
+        options = SHORT + next(own for part, own in SHORT_MODELS.items() if any(part in word for word in words))
         words += options if '--cfg-options' in words else ['--cfg-options', *options]
     return words
 
@@ -52,6 +58,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> P
     for name in ('tools', 'configs', 'benchmark'):
         (root / name).symlink_to(project_root / name)
     assert main('synthesize', [str(root / 'frames'), '--layout', 'folder', '--frames', '12', '--jobs', '1']) == 0
+    published = root / 'published'
+    assert main('synthesize', [str(published), '--layout', 'arcade', '--frames', '12', '--jobs', '1']) == 0
+    shutil.make_archive(str(root / 'ARCADE'), 'zip', published)
     assert main('synthesize', [str(root / 'data/xa170k'), '--layout', 'xa170k', '--frames', '12', '--jobs', '1']) == 0
     assert main('extract', [str(root / 'data/xa170k'), '--jobs', '1']) == 0
     return root
@@ -86,5 +95,5 @@ def test_the_targets_and_files_that_it_names_exist(project_root: Path) -> None:
         assert re.search(rf'^{target}:', makefile, re.MULTILINE), target
     for path in re.findall(r'\]\(((?!http)[^)]+)\)', readme):
         assert (project_root / path).exists(), path
-    for config in re.findall(r'`((?:pretrain|segmentor)/\w+\.py)`', readme):
+    for config in re.findall(r'`((?:pretrain|segmentor|downstream)/[\w/]+\.py)`', readme):
         assert (project_root / 'configs' / config).exists(), config
