@@ -44,6 +44,8 @@ REQUIREMENTS = [
     'safetensors>=0.4',  # The format of the weights that come with this package.
     'rich>=13',  # Progress and tables.
     'tensorboard>=2.14',  # Training curves.
+    'pyyaml>=6',  # Entries of the benchmark.
+    'submitit>=1.5',  # Runs the benchmark's jobs on Slurm.
 ]
 
 

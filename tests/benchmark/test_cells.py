@@ -1,0 +1,189 @@
+"""Real cells, tiny: pre-training, fine-tuning, test, a brought checkpoint, submission."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from vasomim.benchmark.entries import load_entries
+from vasomim.benchmark.plan import Settings, make_plan, select
+from vasomim.benchmark.store import Store
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+
+def benchmark(*arguments: str, cwd: Path) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / 'benchmark' / 'run.py'), *arguments]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data of the smoke protocol, as small as they go, and one method of a user's own."""
+    folder = tmp_path_factory.mktemp('benchmark')
+    smoke = yaml.safe_load((ROOT / 'benchmark' / 'protocols' / 'smoke.yaml').read_text())
+    smoke |= {'name': 'tiny', 'tasks': ['caxf', 'stenosis'], 'methods': ['mae', 'timm', 'scratch'], 'seeds': [0]}
+    smoke['synthetic']['frames'] = {'caxf': 12, 'stenosis': 48, 'pretraining': 20}
+    del smoke['pretraining']['options']['vasomim']
+    smoke['finetuning']['options']['all'] |= {'train_cfg.max_epochs': 3}
+    del smoke['smoke']
+    method = {'name': 'timm', 'title': 'Brought', 'kind': 'checkpoint', 'checkpoint': 'vit.pth'}
+    (folder / 'mine.yaml').write_text(yaml.safe_dump({'methods': [method], 'protocols': [smoke]}))
+    arch = smoke['pretraining']['options']['all']['model.backbone.arch']
+    torch.save(timm_style(arch, 64), folder / 'vit.pth')
+    from vasomim.benchmark.smoke import simulate
+
+    entries = load_entries([folder / 'mine.yaml'])
+    simulate(entries, entries.protocol('tiny'), folder / 'data', 2)
+    return folder
+
+
+def timm_style(arch: dict, size: int) -> dict[str, torch.Tensor]:
+    """The names and shapes of a timm ViT of this size, made here."""
+    width, hidden = arch['embed_dims'], arch['feedforward_channels']
+    shapes = {
+        'cls_token': (1, 1, width),
+        'pos_embed': (1, 1 + (size // 16) ** 2, width),
+        'patch_embed.proj.weight': (width, 3, 16, 16),
+        'patch_embed.proj.bias': (width,),
+        'norm.weight': (width,),
+        'norm.bias': (width,),
+    }
+    for layer in range(arch['num_layers']):
+        for name, shape in {
+            'norm1': (width,),
+            'attn.qkv': (3 * width, width),
+            'attn.proj': (width, width),
+            'norm2': (width,),
+            'mlp.fc1': (hidden, width),
+            'mlp.fc2': (width, hidden),
+        }.items():
+            shapes[f'blocks.{layer}.{name}.weight'] = shape
+            shapes[f'blocks.{layer}.{name}.bias'] = shape[:1]
+    generator = torch.Generator().manual_seed(0)
+    return {name: 0.02 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+COMMON = ('--entries', 'mine.yaml', '--protocol', 'tiny', '--data', 'data')
+
+
+@pytest.fixture(scope='module')
+def undisturbed(place: Path) -> Path:
+    places = ('--results', 'results', '--work-dir', 'work')
+    output = finish(benchmark('run', *COMMON, *places, '--jobs', '2', cwd=place))
+    assert '7 jobs finished, 0 failed' in output and 'predicted' in output
+    return place
+
+
+def test_each_cell_has_scores_costs_and_weights(undisturbed) -> None:
+    store = Store(undisturbed / 'results')
+    cells = store.cells()
+    assert len(cells) == 6 and len(store.pretrainings()) == 1
+    for cell in cells:
+        assert cell.cost['seconds'] > 0 and cell.cost['predicted_seconds'] > 0 and len(cell.curve) == 3
+        assert cell.cases == len(store.scores(cell).cases) > 0
+        assert (cell.weights is None) == (cell.method == 'scratch')
+        if cell.weights is not None:
+            assert cell.weights['share'] == 1.0 and cell.weights['missing'] == 0
+        if cell.task == 'caxf':
+            assert cell.scores['DSC'] == pytest.approx(store.scores(cell).values['DSC'].mean())
+            metrics = json.loads((undisturbed / 'work' / 'cells' / cell.cell / 'test' / 'metrics.json').read_text())[
+                'metrics'
+            ]
+            assert cell.scores['DSC'] == pytest.approx(metrics['DSC'], abs=1e-9)
+            assert set(cell.subgroups['width']) == {'thin', 'medium', 'wide'}
+    pretraining = store.pretrainings()[0]
+    assert len(pretraining.curve) == 3 and pretraining.curve[0]['loss'] > 0
+    assert {cell.cost['pretraining_seconds'] for cell in cells if cell.method == 'mae'} == {pretraining.cost['seconds']}
+
+
+def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_scores(undisturbed) -> None:
+    only = ('--jobs', '2', '--no-estimate', '--only', 'task=caxf', 'method=scratch')
+    places = ('--results', 'results_killed', '--work-dir', 'work_killed')
+    name = next(
+        cell.cell for cell in Store(undisturbed / 'results').cells() if cell.task + cell.method == 'caxfscratch'
+    )
+    train = undisturbed / 'work_killed' / 'cells' / name / 'train'
+    process = benchmark('run', *COMMON, *places, *only, cwd=undisturbed)
+    while not (train / 'last_checkpoint').is_file():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not Store(undisturbed / 'results_killed').cells(None)
+    finish(benchmark('run', *COMMON, *places, *only, cwd=undisturbed))
+    assert 'continuing after epoch' in (train.parent / 'log.txt').read_text()
+    one, other = (Store(undisturbed / folder) for folder in ('results', 'results_killed'))
+    assert other.cells()[0].scores == one.cell(name).scores
+    assert other.table_path(name).read_bytes() == one.table_path(name).read_bytes()
+
+
+def test_a_submission_is_computed_again_and_a_changed_one_is_found(undisturbed) -> None:
+    places = ('--results', 'results', '--work-dir', 'work')
+    finish(benchmark('submit', 'own.zip', *places, cwd=undisturbed))
+    checks = ('--data', 'data', '--entries', 'mine.yaml')
+    assert '0 differences' in finish(benchmark('verify', 'own.zip', *checks, cwd=undisturbed))
+    cell = next(cell for cell in Store(undisturbed / 'results').cells() if cell.task == 'caxf')
+    case = Store(undisturbed / 'results').scores(cell).cases[0]
+    with zipfile.ZipFile(undisturbed / 'own.zip') as old, zipfile.ZipFile(undisturbed / 'forged.zip', 'w') as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == f'predictions/{cell.cell}/test/{case}.png':
+                mask = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+                content = cv2.imencode('.png', 1 - mask)[1].tobytes()
+            new.writestr(name, content)
+    process = benchmark('verify', 'forged.zip', *checks, cwd=undisturbed)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert f'{case}.png: it is not the file that was packed' in output and f'DSC of {case} is' in output
+
+
+def test_a_changed_input_is_another_cell(place) -> None:
+    entries = load_entries([place / 'mine.yaml'])
+    settings = Settings(place / 'results', place / 'work', str(place / 'data'))
+
+    def names(**changes: object) -> list[str]:
+        from dataclasses import replace
+
+        protocol = replace(select(entries.protocol('tiny'), ['task=caxf', 'method=timm'], None, None), **changes)
+        return [job.name for job in make_plan(entries, protocol, settings).cells]
+
+    first = names()
+    assert names() == first and len(first) == 1
+    longer = entries.protocol('tiny').finetuning['options']
+    assert names(finetuning={'options': {**longer, 'caxf': {'train_cfg.max_epochs': 4}}}) != first
+    assert first[0] in names(seeds=(0, 1)) and len(set(names(seeds=(0, 1)))) == 2
+    mask = next((place / 'data' / 'caxf' / 'masks').iterdir())
+    content = mask.read_bytes()
+    cv2.imwrite(str(mask), 1 - cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE))
+    assert names() != first
+    mask.write_bytes(content)
+    assert names() == first
+
+
+def test_missing_data_are_a_problem_of_the_plan(place) -> None:
+    process = benchmark('plan', *COMMON[:-1], 'nowhere', '--no-estimate', '--work-dir', 'work_plan', cwd=place)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 1 and 'cannot run' in output and 'nowhere' in output

@@ -1,0 +1,113 @@
+"""One table from made-up results: what is missing stays missing, and what is tied is tied."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.benchmark.results import ENTRIES, IMAGES, PROTOCOL, fill
+from vasomim.benchmark.store import Store
+from vasomim.benchmark.table import Leaderboard, build
+
+
+@pytest.fixture(scope='module')
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return fill(tmp_path_factory.mktemp('store'))
+
+
+@pytest.fixture(scope='module')
+def table(store: Store) -> Leaderboard:
+    return build(store, PROTOCOL, ENTRIES)
+
+
+def test_means_are_those_of_the_cells(store: Store, table: Leaderboard) -> None:
+    wanted = [
+        c.scores['DSC'] for c in store.cells() if (c.task, c.method, c.label_fraction) == ('arcade_v', 'mae', 1.0)
+    ]
+    row = table.result('arcade_v', 'mae')
+    figures = row['metrics']['DSC']
+    assert figures['mean'] == pytest.approx(np.mean(wanted))
+    assert figures['deviation'] == pytest.approx(np.std(wanted, ddof=1))
+    assert figures['low'] < figures['mean'] < figures['high']
+    assert row['hours'] == pytest.approx(0.3)
+    assert row['command'].endswith('seed=0')
+
+
+def test_missing_and_failed_cells_have_no_mean_and_no_rank(table: Leaderboard) -> None:
+    failed, missing = table.result('xcav', 'scratch'), table.result('stenosis', 'vasomim')
+    assert (failed['status'], failed['seeds']) == ('failed', 2)
+    assert 'OutOfMemory' in failed['errors'][0]
+    assert (missing['status'], missing['seeds']) == ('incomplete', 2)
+    assert np.isnan(failed['metrics']['DSC']['mean'])
+    assert np.isnan(missing['metrics']['mAP']['mean'])
+    ranks = {row['method']: row for row in table.ranks}
+    assert np.isnan(ranks['scratch']['rank'])
+    assert np.isnan(ranks['vasomim']['rank'])
+    assert ranks['vasomim']['missing'] == ['stenosis']
+    assert ranks['mae']['rank'] == ranks['mae_again']['rank'] == pytest.approx((2.5 + 2.5 + 1.5) / 3)
+
+
+def test_mae_under_another_name_ties_with_mae_and_a_large_shift_is_found(table: Leaderboard) -> None:
+    for ties in table.ties:
+        assert any({'mae', 'mae_again'} <= set(group) for group in ties['groups'])
+    groups = next(ties['groups'] for ties in table.ties if ties['task'] == 'arcade_v')
+    assert groups == [('vasomim',), ('mae', 'mae_again'), ('scratch',)]
+    rows = {row['method']: row for row in table.comparisons if row['task'] == 'arcade_v'}
+    assert rows['mae_again']['p_holm'] == 1.0
+    assert not rows['mae_again']['significant']
+    assert rows['vasomim']['significant']
+    assert rows['vasomim']['difference'] > rows['vasomim']['detectable'] > 0
+    assert rows['vasomim']['low'] < rows['vasomim']['difference'] < rows['vasomim']['high']
+    assert rows['vasomim']['images'] == IMAGES
+
+
+def test_a_score_of_the_whole_set_is_compared_by_what_exists_per_image(table: Leaderboard) -> None:
+    assert next(task for task in table.tasks if task['name'] == 'stenosis')['compared'] == 'F1'
+
+
+def test_it_holds_all_parts_and_json_can_hold_it(table: Leaderboard) -> None:
+    content = json.loads(json.dumps(table.as_dict(), allow_nan=False))
+    assert len(content['results']) == 3 * 4 * 2
+    for part in ('subgroups', 'cross', 'convergence', 'notes'):
+        assert content[part], part
+    assert next(row for row in content['subgroups'] if row['group'] == 'wide')['mean'] is None
+    assert {row['kind'] for row in content['convergence']} == {'pre-training', 'fine-tuning'}
+
+
+def test_results_of_another_protocol_are_not_taken(store: Store) -> None:
+    other = build(store, replace(PROTOCOL, name='another'), ENTRIES)
+    assert {row['status'] for row in other.results} == {'missing'}
+
+
+def test_without_a_protocol_everything_is_shown(store: Store) -> None:
+    assert len(build(store).results) == 3 * 4 * 2
+    assert build(Store(store.folder / 'none')).results == []
+
+
+def test_different_data_are_not_compared(tmp_path: Path, store: Store) -> None:
+    from vasomim.benchmark.store import name_of
+
+    mixed = Store(tmp_path)
+    for cell in store.cells():
+        inputs = {**cell.inputs, 'data': 'other' if cell.method == 'mae' else 'd'}
+        scores = store.scores(cell)
+        mixed.write_cell(replace(cell, cell=name_of(inputs), inputs=inputs, tables={}), {'': scores})
+    table = build(mixed, PROTOCOL, ENTRIES)
+    assert not table.comparisons
+    assert any('different versions of the data' in note for note in table.notes)
+
+
+def test_statistics_and_pages_need_neither_torch_nor_openmmlab() -> None:
+    code = (
+        'import sys, vasomim.benchmark.statistics, vasomim.benchmark.table, vasomim.benchmark.report\n'
+        "found = {m.split('.')[0] for m in sys.modules} & {'torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet'}\n"
+        'sys.exit(", ".join(found))'
+    )
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
