@@ -1,0 +1,423 @@
+"""From results on disk to one table object, which every page of the leaderboard is written from."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vasomim.benchmark import statistics
+from vasomim.benchmark.entries import Entries, Method, Protocol, Task
+from vasomim.benchmark.store import FAILED, FINISHED, Cell, Store
+
+SMALLER_IS_BETTER = {'HD95'}
+POWER = 0.8
+DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All that the pages show; JSON can hold it, None stands for missing.
+
+    Attributes:
+        title: Of the study.
+        protocol: Its name.
+        smoke: Whether the figures mean nothing.
+        family: ``baseline``, ``alpha`` and ``size``: comparisons in each task's family.
+        methods: ``name``, ``title``, ``reference``.
+        tasks: ``name``, ``title``, ``metrics``, ``primary``, ``compared`` (metric of the tests, per image), ``images``.
+        seeds: Planned.
+        fractions: Planned shares of the labels.
+        results: For each task, method and share: ``status`` (finished, incomplete, missing, failed), ``seeds`` found,
+            ``errors``, ``metrics`` (mean, deviation, low, high, by seed), costs, ``command``.
+        comparisons: For each task, all methods against the baseline.
+        ties: For each task: ``order``, ``means`` and ``groups``.
+        ranks: For each method: ``rank``, ``borda``, their intervals, and the tasks that are ``missing``.
+        subgroups: By task, subgroup, group, method.
+        cross: Trained on one set, tested on another.
+        convergence: Curves of pre-training and of fine-tuning.
+        reported: The papers' figures.
+        notes: What a reader has to know.
+    """
+
+    title: str
+    protocol: str
+    smoke: bool
+    family: dict[str, Any]
+    methods: list[dict[str, Any]]
+    tasks: list[dict[str, Any]]
+    seeds: list[int]
+    fractions: list[float]
+    results: list[dict[str, Any]] = field(default_factory=list)
+    comparisons: list[dict[str, Any]] = field(default_factory=list)
+    ties: list[dict[str, Any]] = field(default_factory=list)
+    ranks: list[dict[str, Any]] = field(default_factory=list)
+    subgroups: list[dict[str, Any]] = field(default_factory=list)
+    cross: list[dict[str, Any]] = field(default_factory=list)
+    convergence: list[dict[str, Any]] = field(default_factory=list)
+    reported: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def result(self, task: str, method: str, fraction: float | None = None) -> dict[str, Any]:
+        """Return the result of a method on a task, by default with the largest share of the labels."""
+        fraction = max(self.fractions) if fraction is None else fraction
+        key = (task, method, fraction)
+        return next(row for row in self.results if (row['task'], row['method'], row['fraction']) == key)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        found: dict[str, Any] = plain(asdict(self))
+        return found
+
+
+def plain(value: Any) -> Any:
+    """Return a nested value with None for NaN and numbers rounded to what every machine agrees on."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+def read_reported(path: Path) -> list[dict[str, Any]]:
+    """Return the papers' figures; none without the file."""
+    from vasomim.benchmark.entries import read_yaml
+
+    return list(read_yaml(path)['reported']) if path.is_file() else []
+
+
+def build(
+    store: Store, protocol: Protocol | None = None, entries: Entries | None = None, reported: Sequence[Any] = ()
+) -> Leaderboard:
+    """Build the table of a protocol.
+
+    Args:
+        store: The results.
+        protocol: What was planned; None takes everything that is there, compared with 'mae' if there is one.
+        entries: Titles and metrics of tasks and methods; what is not among them goes by its name.
+        reported: The papers' figures.
+
+    Raises:
+        StoreError: If a result is damaged.
+    """
+    cells = store.cells(None)
+    if protocol is None:
+        protocol = protocol_of(cells)
+    else:
+        cells = [cell for cell in cells if belongs(cell, protocol)]
+    chosen = newest(cells)
+    tasks = [task_of(name, entries, chosen) for name in protocol.tasks]
+    methods = [method_of(name, entries) for name in protocol.methods]
+    baseline = protocol.family.get('baseline')
+    alpha = float(protocol.family.get('alpha', 0.05))
+    table = Leaderboard(
+        title=protocol.title,
+        protocol=protocol.name,
+        smoke=protocol.smoke or any(cell.smoke for cell in chosen.values()),
+        family={'baseline': baseline, 'alpha': alpha, 'size': max(0, len(methods) - 1)},
+        methods=[{'name': m.name, 'title': m.title, 'kind': m.kind, 'reference': m.reference} for m in methods],
+        tasks=[],
+        seeds=list(protocol.seeds),
+        fractions=list(protocol.label_fractions),
+        reported=list(reported),
+        notes=notes(protocol, cells, chosen),
+    )
+    draws: list[np.ndarray] = []
+    means: list[list[float]] = []
+    for task in tasks:
+        add_task(table, store, protocol, task, chosen, draws, means)
+    add_ranks(table, draws, means)
+    for item in store.pretrainings():
+        if item.method in protocol.methods and belongs(item, protocol):
+            table.convergence.append({'kind': 'pre-training', 'method': item.method, 'task': None, 'curve': item.curve})
+    return table
+
+
+def belongs(item: Any, protocol: Protocol) -> bool:
+    """Return whether a result was computed for a protocol, which its command names."""
+    words = shlex.split(item.command)
+    if '--protocol' in words:
+        return words[words.index('--protocol') + 1] == protocol.name
+    return bool(item.smoke) == protocol.smoke
+
+
+def protocol_of(cells: Sequence[Cell]) -> Protocol:
+    """Return the protocol that asks for exactly these axes."""
+    methods = tuple(sorted({cell.method for cell in cells}))
+    return Protocol(
+        name='all',
+        title='All results',
+        tasks=tuple(sorted({cell.task for cell in cells})),
+        methods=methods,
+        seeds=tuple(sorted({cell.seed for cell in cells})),
+        label_fractions=tuple(sorted({cell.label_fraction for cell in cells})) or (1.0,),
+        family={'baseline': 'mae', 'alpha': 0.05} if 'mae' in methods else {},
+    )
+
+
+def newest(cells: Sequence[Cell]) -> dict[tuple[str, str, float, int], Cell]:
+    """Return one cell for each task, method, share and seed: a finished one before a failed one, then the newest."""
+    found: dict[tuple[str, str, float, int], Cell] = {}
+    for cell in sorted(cells, key=lambda cell: (cell.status == FINISHED, cell.finished, cell.cell)):
+        found[cell.task, cell.method, cell.label_fraction, cell.seed] = cell
+    return found
+
+
+def task_of(name: str, entries: Entries | None, chosen: dict[Any, Cell]) -> Task:
+    """Return a task's entry, or one made of its results."""
+    if entries is not None and name in entries.tasks:
+        return entries.tasks[name]
+    metrics = tuple(dict.fromkeys(metric for cell in chosen.values() if cell.task == name for metric in cell.scores))
+    return Task(name, name, name, 'segmentation', metrics=metrics or ('DSC',), primary=(metrics or ('DSC',))[0])
+
+
+def method_of(name: str, entries: Entries | None) -> Method:
+    """Return a method's entry, or its name."""
+    return entries.methods[name] if entries is not None and name in entries.methods else Method(name, name, 'unknown')
+
+
+def notes(protocol: Protocol, cells: Sequence[Cell], chosen: dict[Any, Cell]) -> list[str]:
+    """Return what a reader has to know."""
+    found = [
+        'The unit of every test is the image. Where patients are unknown (ARCADE), images of one patient are not '
+        'independent, so intervals and p-values are too optimistic to an unknown degree.',
+        'Tests compare per-case scores averaged over seeds: they speak of these trained models. Only the intervals '
+        'take seeds into account as well.',
+    ]
+    if protocol.smoke:
+        found.insert(0, 'A smoke run on simulated data: the figures show that everything works, and nothing else.')
+    if len(cells) > len(chosen):
+        found.append(f'{len(cells) - len(chosen)} older results of the same cells, from other inputs, are not shown.')
+    for task in protocol.tasks:
+        if len({cell.inputs.get('data') for key, cell in chosen.items() if key[0] == task}) > 1:
+            found.append(f'{task}: results come from different versions of the data. They are not compared.')
+    return found
+
+
+def add_task(
+    table: Leaderboard,
+    store: Store,
+    protocol: Protocol,
+    task: Task,
+    chosen: dict[Any, Cell],
+    draws: list[np.ndarray],
+    means: list[list[float]],
+) -> None:
+    """Add all that is about one task."""
+    fraction = max(protocol.label_fractions)
+    per_case: dict[str, dict[str, np.ndarray]] = {}
+    names: set[tuple[str, ...]] = set()
+    groups: dict[str, tuple[str, ...]] = {}
+    same_data = len({cell.inputs.get('data') for key, cell in chosen.items() if key[0] == task.name}) <= 1
+    for share in protocol.label_fractions:
+        for method in protocol.methods:
+            found = {seed: chosen.get((task.name, method, share, seed)) for seed in protocol.seeds}
+            finished = [cell for cell in found.values() if cell is not None and cell.status == FINISHED]
+            scores = [store.scores(cell) for cell in finished]
+            arrays: dict[str, np.ndarray] = {}
+            if len(finished) == len(protocol.seeds) and len({item.cases for item in scores}) == 1:
+                arrays = {key: np.stack([item.values[key] for item in scores]) for key in scores[0].values}
+                if share == fraction:
+                    names.add(scores[0].cases)
+                    per_case[method], groups = arrays, scores[0].groups
+            strata = groups.get('side') if share == fraction else None
+            table.results.append(result(task, method, share, found, arrays, strata))
+            if share == fraction and len(finished) == len(protocol.seeds):
+                add_details(table, task, method, finished)
+    comparable = same_data and len(names) == 1
+    available = [set(arrays) for arrays in per_case.values()]
+    shared = set.intersection(*available) if available else set()
+    compared = next((metric for metric in (task.primary, *task.metrics) if metric in shared), None)
+    images = len(next(iter(names))) if len(names) == 1 else None
+    table.tasks.append(
+        {
+            'name': task.name,
+            'title': task.title,
+            'metrics': list(task.metrics),
+            'primary': task.primary,
+            'compared': compared,
+            'images': images,
+        }
+    )
+    sign = -1.0 if task.primary in SMALLER_IS_BETTER else 1.0
+    rows = [table.result(task.name, method) for method in protocol.methods]
+    means.append([sign * row['metrics'][task.primary]['mean'] for row in rows])
+    if compared is not None and comparable:
+        add_comparisons(table, task, compared, {method: arrays[compared] for method, arrays in per_case.items()})
+    seeds = len(protocol.seeds)
+    if compared == task.primary and comparable:
+        values = np.full((len(protocol.methods), seeds, images or 0), np.nan)
+        for index, method in enumerate(protocol.methods):
+            if method in per_case:
+                values[index] = per_case[method][task.primary]
+    else:  # A score of the whole set: only seeds can be drawn.
+        values = np.array([[row['metrics'][task.primary]['by_seed'][s] for s in range(seeds)] for row in rows])[
+            ..., None
+        ]
+    draws.append(sign * statistics.bootstrap_means(values, draws=DRAWS, seed=len(draws)))
+
+
+def result(
+    task: Task,
+    method: str,
+    share: float,
+    found: dict[int, Cell | None],
+    arrays: dict[str, np.ndarray],
+    strata: Sequence[str] | None,
+) -> dict[str, Any]:
+    """Return the row of a method on a task."""
+    there = [cell for cell in found.values() if cell is not None]
+    finished = [cell for cell in there if cell.status == FINISHED]
+    failed = [cell for cell in there if cell.status == FAILED]
+    status = 'finished' if len(finished) == len(found) else 'failed' if failed else 'incomplete' if there else 'missing'
+    metrics = {}
+    for metric in task.metrics:
+        by_seed = [
+            float('nan') if cell is None or cell.scores.get(metric) is None else float(cell.scores[metric] or 0.0)
+            for cell in found.values()
+        ]
+        mean, deviation = statistics.mean_and_deviation(np.array(by_seed))
+        low = high = float('nan')
+        if metric in arrays and math.isclose(arrays[metric].mean(), mean, abs_tol=1e-6):  # The same figure.
+            low, high = statistics.bootstrap_interval(arrays[metric], strata, draws=DRAWS)
+        metrics[metric] = {'mean': mean, 'deviation': deviation, 'low': low, 'high': high, 'by_seed': by_seed}
+    hours = [cell.cost.get('seconds', 0.0) * cell.cost.get('devices', 1) / 3600 for cell in there]
+    spent = [cell.cost['pretraining_seconds'] for cell in there if cell.cost.get('pretraining_seconds') is not None]
+    predicted = [cell.cost.get('predicted_seconds') for cell in finished]
+    return {
+        'task': task.name,
+        'method': method,
+        'fraction': share,
+        'status': status,
+        'seeds': len(finished),
+        'errors': [
+            f'seed {cell.seed}: {error.get("kind")}: {error.get("message")}'
+            for cell in failed
+            for error in [cell.error or {}]
+        ],
+        'metrics': metrics,
+        'hours': sum(hours) if there else None,
+        'pretraining_hours': max(spent) / 3600 if spent else None,
+        'predicted_hours': None if not predicted or None in predicted else sum(p or 0.0 for p in predicted) / 3600,
+        'devices': sorted({str(cell.cost.get('device', 'unknown')) for cell in there}),
+        'memory_gb': max((cell.cost.get('peak_memory_gb') or 0.0 for cell in there), default=None),
+        'command': there[0].command if there else f'vasomim benchmark run --only task={task.name} method={method}',
+    }
+
+
+def add_details(table: Leaderboard, task: Task, method: str, cells: list[Cell]) -> None:
+    """Add subgroups, tests on other sets and the curve of a method with all its seeds."""
+    for subgroup, parts in cells[0].subgroups.items():
+        for group in parts:
+            for metric in task.metrics:
+                values = [cell.subgroups.get(subgroup, {}).get(group, {}).get(metric) for cell in cells]
+                mean, deviation = statistics.mean_and_deviation(np.array(values, dtype=float))
+                row = {'task': task.name, 'subgroup': subgroup, 'group': group, 'method': method, 'metric': metric}
+                images = parts[group].get('images')
+                table.subgroups.append({**row, 'images': images, 'mean': mean, 'deviation': deviation})
+    for other in cells[0].also:
+        for metric in cells[0].also[other]['scores']:
+            values = [cell.also.get(other, {}).get('scores', {}).get(metric) for cell in cells]
+            mean, deviation = statistics.mean_and_deviation(np.array(values, dtype=float))
+            row = {'trained': task.name, 'tested': other, 'method': method, 'metric': metric}
+            table.cross.append({**row, 'mean': mean, 'deviation': deviation})
+    curve = [{'epoch': point['epoch'], task.primary: point.get(task.primary)} for point in cells[0].curve]
+    table.convergence.append({'kind': 'fine-tuning', 'method': method, 'task': task.name, 'curve': curve})
+
+
+def add_comparisons(table: Leaderboard, task: Task, metric: str, scores: dict[str, np.ndarray]) -> None:
+    """Compare each method with the baseline, and all with each other for the groups of ties.
+
+    Args:
+        table: Gets the rows.
+        task: The task.
+        metric: What is compared.
+        scores: For each complete method, seeds x cases, (S, N).
+    """
+    sign = -1.0 if metric in SMALLER_IS_BETTER else 1.0
+    alpha, size, baseline = table.family['alpha'], table.family['size'], table.family['baseline']
+    # A measure that is undefined for an image (HD95) cannot be compared there, and the image is not left out.
+    averages = {m: sign * values.mean(axis=0) for m, values in scores.items() if not np.isnan(values).any()}
+    order = sorted(averages, key=lambda method: (-averages[method].mean(), method))
+    pairs = [(a, b) for index, a in enumerate(order) for b in order[index + 1 :]]
+    if not pairs:
+        return
+    raw = statistics.sign_flip(np.stack([averages[a] - averages[b] for a, b in pairs]))
+    p_of = {frozenset(pair): p for pair, p in zip(pairs, raw, strict=True)}
+    different = np.zeros((len(order), len(order)), dtype=bool)
+    for (a, b), p in zip(pairs, statistics.holm(raw), strict=True):
+        if p <= alpha:
+            i, j = order.index(a), order.index(b)
+            different[i, j] = different[j, i] = True
+    groups = statistics.tie_groups(order, different)
+    means = [sign * averages[m].mean() for m in order]
+    table.ties.append({'task': task.name, 'metric': metric, 'order': order, 'means': means, 'groups': groups})
+    if baseline not in averages:
+        return
+    others = [method['name'] for method in table.methods if method['name'] in averages and method['name'] != baseline]
+    if not others:
+        return
+    permutation = np.array([p_of[frozenset((method, baseline))] for method in others])
+    ranked = np.array([statistics.wilcoxon(averages[method] - averages[baseline]) for method in others])
+    draws = statistics.bootstrap_means(np.stack([scores[m] for m in (*others, baseline)]), draws=DRAWS)
+    for index, (method, adjusted, signed) in enumerate(
+        zip(others, statistics.holm(permutation, size), statistics.holm(ranked, size), strict=True)
+    ):
+        differences = averages[method] - averages[baseline]
+        low, high = statistics.interval(draws[:, index] - draws[:, -1])
+        deviation = float(differences.std(ddof=1)) if len(differences) > 1 else float('nan')
+        table.comparisons.append(
+            {
+                'task': task.name,
+                'metric': metric,
+                'method': method,
+                'baseline': baseline,
+                'images': len(differences),
+                'difference': sign * differences.mean(),
+                'low': low,
+                'high': high,
+                'p': permutation[index],
+                'p_holm': adjusted,
+                'wilcoxon': ranked[index],
+                'wilcoxon_holm': signed,
+                'significant': bool(adjusted <= alpha),
+                'detectable': statistics.minimum_detectable_difference(
+                    deviation, len(differences), alpha / max(1, size), POWER
+                ),
+            }
+        )
+
+
+def add_ranks(table: Leaderboard, draws: list[np.ndarray], means: list[list[float]]) -> None:
+    """Add mean rank and Borda count of each method with their intervals."""
+    if not means:
+        return
+    scores = np.array(means)
+    drawn = np.stack(draws, axis=1)  # (B, T, M)
+    rank, count = statistics.mean_rank(scores), statistics.borda(scores)
+    drawn_ranks, drawn_counts = statistics.mean_rank(drawn), statistics.borda(drawn)
+    for index, method in enumerate(table.methods):
+        low, high = statistics.interval(drawn_ranks[:, index])
+        borda_low, borda_high = statistics.interval(drawn_counts[:, index])
+        missing = [task['name'] for task, row in zip(table.tasks, scores, strict=True) if np.isnan(row[index])]
+        table.ranks.append(
+            {
+                'method': method['name'],
+                'rank': rank[index],
+                'low': low,
+                'high': high,
+                'borda': count[index],
+                'borda_low': borda_low,
+                'borda_high': borda_high,
+                'missing': missing,
+            }
+        )
