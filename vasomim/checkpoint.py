@@ -108,7 +108,7 @@ def last_checkpoint(work_dir: Path, tell: Callable[[str], Any] = print) -> Path 
     if noted is not None and noted.name:  # A note without a name was cut off by a full disk.
         beside = work_dir / noted.name
         newest = [noted if noted.is_file() and not beside.is_file() else beside]
-    problems = []
+    problems: list[str] = []
     for path in [*newest, *(path for path in others if path not in newest)]:
         problem = damage(path)
         if problem is None:

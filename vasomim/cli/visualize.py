@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--anatomy-root',
         type=Path,
-        help=f'folder with the anatomy maps (default: SOURCE{ANATOMY_SUFFIX} if it is there, else extracted from the frames)',
+        help=f'folder with the anatomy maps (default: SOURCE{ANATOMY_SUFFIX} where it exists, else from the frames)',
     )
     parser.add_argument(
         '--progress',
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
             'Take a checkpoint of a pre-training.',
         )
     model.progress = options.progress
-    dataset = frames_of(model, options.source, options.anatomy_root)
+    dataset = dataset_of(model, options.source, options.anatomy_root)
     chosen = choose(dataset, options.source, options.num, options.seed)
     with own_randomness(options.seed), torch.no_grad():
         batch = model.data_preprocessor(pseudo_collate([dataset[index] for index in chosen]), False)
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def frames_of(model: Any, source: Path, anatomy_root: Path | None) -> Any:
+def dataset_of(model: Any, source: Path, anatomy_root: Path | None) -> Any:
     """Return the frames of a folder as a data set that gives the model what it was trained with.
 
     Without ``anatomy_root`` the maps of the folder beside the frames are read if there is one for each frame.

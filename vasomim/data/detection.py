@@ -13,13 +13,13 @@ compat.prepare()
 from mmdet.datasets import CocoDataset  # noqa: E402
 from mmdet.registry import DATASETS  # noqa: E402
 
-from vasomim.data.prepared_split import open_split  # noqa: E402
+from vasomim.data.prepared_split import PreparedReader  # noqa: E402
 from vasomim.errors import DatasetError, did_you_mean  # noqa: E402
 from vasomim.prepare.coco import check_used, load_coco  # noqa: E402
 from vasomim.prepare.prepared import boxes_path  # noqa: E402
 
 
-class PreparedDetection(CocoDataset):
+class PreparedDetection(PreparedReader, CocoDataset):
     """A split of a prepared set with boxes, read from its COCO file.
 
     Args:
@@ -38,7 +38,7 @@ class PreparedDetection(CocoDataset):
         ConfigError: If an option is out of range.
     """
 
-    SET: str | None = None
+    NEEDS = 'boxes'
 
     def __init__(
         self,
@@ -50,12 +50,9 @@ class PreparedDetection(CocoDataset):
         pipeline: Sequence = (),
         **kwargs: Any,
     ) -> None:
-        description, self.names = open_split(
-            type(self).__name__, data_root, split, label_fraction, seed, exclude, self.SET, 'boxes'
-        )
-        self.root = Path(data_root).expanduser()
+        classes = self.open(data_root, split, label_fraction, seed, exclude)
         if self.SET is None:
-            kwargs.setdefault('metainfo', {'classes': tuple(description['classes'])})
+            kwargs.setdefault('metainfo', {'classes': classes})
         super().__init__(
             data_root=str(self.root),
             ann_file=boxes_path(Path(), split).name,

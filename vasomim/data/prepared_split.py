@@ -18,6 +18,28 @@ ARCADE_LIST = 'arcade'
 """The value of ``exclude`` that names the list that comes with this package."""
 
 
+class PreparedReader:
+    """What readers of prepared sets share, whatever library they are for.
+
+    Attributes:
+        SET: Name of the set that a reader is for; None: any, whose classes come from its ``dataset.json``.
+        NEEDS: What the set has to hold, 'masks' or 'boxes'.
+    """
+
+    SET: str | None = None
+    NEEDS = 'masks'
+
+    def open(
+        self, data_root: str | Path, split: str, label_fraction: float, seed: int, exclude: str | Path | None
+    ) -> tuple[str, ...]:
+        """Set ``root`` and ``names``, the frames of a split, and return the set's classes; see :func:`open_split`."""
+        description, self.names = open_split(
+            type(self).__name__, data_root, split, label_fraction, seed, exclude, self.SET, self.NEEDS
+        )
+        self.root = Path(data_root).expanduser()
+        return tuple(description['classes'])
+
+
 def open_split(
     owner: str,
     root: str | Path,

@@ -17,7 +17,7 @@ from mmcv.transforms import BaseTransform  # noqa: E402
 from mmseg.datasets import BaseSegDataset  # noqa: E402
 from mmseg.registry import DATASETS, TRANSFORMS  # noqa: E402
 
-from vasomim.data.prepared_split import open_split  # noqa: E402
+from vasomim.data.prepared_split import PreparedReader  # noqa: E402
 from vasomim.errors import DatasetError  # noqa: E402
 from vasomim.images import read_grey  # noqa: E402
 from vasomim.prepare.prepared import SIDES, image_path, mask_path  # noqa: E402
@@ -27,7 +27,7 @@ VESSEL = {'classes': ('background', 'vessel'), 'palette': [[0, 0, 0], [230, 60, 
 STENOSIS = {'classes': ('background', 'stenosis'), 'palette': [[0, 0, 0], [250, 190, 40]]}
 
 
-class PreparedSegmentation(BaseSegDataset):
+class PreparedSegmentation(PreparedReader, BaseSegDataset):
     """A split of a prepared set with masks.
 
     What the pipeline starts from: ``img_path``, ``seg_map_path`` (class indices, 0 = background), ``num_classes`` and,
@@ -47,8 +47,6 @@ class PreparedSegmentation(BaseSegDataset):
         ConfigError: If an option is out of range.
     """
 
-    SET: str | None = None
-
     def __init__(
         self,
         data_root: str | Path,
@@ -59,13 +57,10 @@ class PreparedSegmentation(BaseSegDataset):
         pipeline: Sequence = (),
         **kwargs: Any,
     ) -> None:
-        description, self.names = open_split(
-            type(self).__name__, data_root, split, label_fraction, seed, exclude, self.SET, 'masks'
-        )
+        classes = self.open(data_root, split, label_fraction, seed, exclude)
         if self.SET is None:
-            kwargs.setdefault('metainfo', {'classes': ('background', *description['classes'])})
-        self.num_classes = 1 + len(description['classes'])
-        self.root = Path(data_root).expanduser()
+            kwargs.setdefault('metainfo', {'classes': ('background', *classes)})
+        self.num_classes = 1 + len(classes)
         super().__init__(data_root=str(self.root), pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
