@@ -237,6 +237,13 @@ class TestDamage:
         (folder['data_root'] / '0.png').unlink()
         assert dataset[0]['data_samples'].skipped == [str(folder['data_root'] / '0.png')]
 
+    def test_a_folder_that_is_gone_is_no_corrupt_frame(self, folder, tmp_path):
+        dataset = AngiogramFolder(**folder, skip_corrupt=True)
+        Path(folder['data_root']).rename(tmp_path / 'unmounted')
+        with pytest.raises(DatasetError, match='this folder is gone') as caught:
+            dataset[0]
+        assert '--resume' in caught.value.cure
+
     @pytest.mark.parametrize('skip_corrupt', [False, True])
     def test_a_damaged_map_is_never_skipped(self, folder, damage, skip_corrupt):
         damage(folder['anatomy_root'] / '0.png')
