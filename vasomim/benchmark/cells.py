@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -124,13 +124,9 @@ def train(job: Job) -> None:
 def test(job: Job, task: Any, data: Path, config: Path, name: str) -> Outcome:
     """Test as ``vasomim test`` does, and score the predictions that it leaves."""
     from vasomim.benchmark.predictions import FOLDER
-    from vasomim.cli import test as verb
 
     folder = job.folder / name
-    options = argparse.Namespace(
-        config=str(config), checkpoint=str(job.folder / 'train'), data=None, work_dir=folder, num=1, cfg_options=[]
-    )
-    verb.run(options)
+    run_test(config, job.folder / 'train', folder)
     predictions = folder / FOLDER
 
     def read(file: str) -> bytes:
@@ -140,6 +136,16 @@ def test(job: Job, task: Any, data: Path, config: Path, name: str) -> Outcome:
             raise StoreError(predictions / file, 'this prediction is missing.', 'Run the cell again.') from error
 
     return score(task, data, read)
+
+
+def run_test(config: Path, checkpoint: Path, folder: Path, options: Sequence[str] = ()) -> None:
+    """Call ``vasomim test``, whose other options keep their defaults."""
+    from vasomim.cli import test as verb
+
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    arguments = [str(config), str(checkpoint), '--work-dir', str(folder), '--num', '1']
+    verb.run(parser.parse_args([*arguments, *(['--cfg-options', *options] if options else [])]))
 
 
 def pretrain(job: Job) -> str:

@@ -274,7 +274,7 @@ def read_yaml(file: Path) -> Any:
         node.written = [pair for pair in node.value if pair[0].tag != 'tag:yaml.org,2002:merge']
         yaml.SafeLoader.flatten_mapping(self, node)
 
-    Strict.flatten_mapping = flatten  # type: ignore[method-assign]
+    Strict.flatten_mapping = flatten
     Strict.add_constructor('tag:yaml.org,2002:map', mapping)
     try:
         return yaml.load(file.read_text(encoding='utf-8'), Strict)

@@ -119,7 +119,8 @@ def read_job(path: Path) -> Job:
 def as_task(content: dict[str, Any]) -> Task:
     """Return a task that went through JSON."""
     lists = ('metrics', 'subgroups', 'also_test')
-    return Task(**{key: tuple(value) if key in lists else value for key, value in content.items()})
+    values: dict[str, Any] = {key: tuple(value) if key in lists else value for key, value in content.items()}
+    return Task(**values)
 
 
 def encoder_of(folder: Path) -> Path:

@@ -112,7 +112,8 @@ def select(protocol: Protocol, only: Sequence[str], seeds: int | None, fractions
                     f"protocol '{protocol.name}' has none.{did_you_mean(str(value), map(str, there))}",
                     f'It has: {", ".join(map(str, there))}.',
                 )
-        protocol = replace(protocol, **{name: tuple(value for value in there if value in chosen)})
+        kept: dict[str, Any] = {name: tuple(value for value in there if value in chosen)}
+        protocol = replace(protocol, **kept)
     return protocol
 
 

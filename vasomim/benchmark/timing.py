@@ -14,7 +14,7 @@ from vasomim.benchmark.store import sha256, write_atomically
 
 ITERATIONS = 6
 WARM_UP = 2
-IMAGES = 6
+LEAST = 2  # Iterations of the smallest training.
 SCORING = 0.05  # Seconds to score and draw an image of 512 px, beside the model's own.
 
 
@@ -23,7 +23,7 @@ class Timing:
     """Seconds and memory of the parts of a job.
 
     Attributes:
-        start: To read the data lists and build the model.
+        fixed: What does not grow with the data: to build everything twice, to write configs and logs, to draw.
         iteration: One training iteration.
         iterations: Number of them in the whole training.
         epochs: Number of validations and checkpoints.
@@ -34,7 +34,7 @@ class Timing:
         disk_gb: Of a finished job's folder.
     """
 
-    start: float
+    fixed: float
     iteration: float
     iterations: int
     epochs: int
@@ -48,7 +48,7 @@ class Timing:
     def seconds(self) -> float:
         """The whole job."""
         return (
-            self.start
+            self.fixed
             + self.iterations * self.iteration
             + self.epochs * (self.validation + self.checkpoint)
             + self.tests
@@ -82,7 +82,6 @@ def measure(config: str, also: dict[str, str], path: Path) -> int:
     from vasomim.benchmark.cells import peak_memory
     from vasomim.cli.train import build_runner, load_config
 
-    begun = time.monotonic()
     folder = path.with_suffix('')
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / 'config.py'
@@ -94,7 +93,6 @@ def measure(config: str, also: dict[str, str], path: Path) -> int:
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner._init_model_weights()
     runner.optim_wrapper.initialize_count_status(runner.model, 0, loop.max_iters)
-    start = time.monotonic() - begun
     iteration = mean_time(iterations(runner, loop))
     validation = 0.0
     if cfg.get('val_dataloader'):
@@ -104,14 +102,15 @@ def measure(config: str, also: dict[str, str], path: Path) -> int:
     runner.save_checkpoint(str(folder), 'checkpoint.pth', save_param_scheduler=False)
     checkpoint = time.monotonic() - begun
     tests = 0.0
-    if cfg.get('test_dataloader') and cfg.default_scope != 'mmpretrain':
+    if cfg.default_scope != 'mmpretrain':
         tests = test_time(runner, runner.build_dataloader(cfg.test_dataloader))
         for name, text in also.items():
             (folder / f'{name}.py').write_text(text, encoding='utf-8')
             other = load_config(str(folder / f'{name}.py'))
             tests += test_time(runner, runner.build_dataloader(other.test_dataloader))
+    training, testing = least_job(config, folder)
     timing = Timing(
-        start,
+        max(0.0, training - LEAST * iteration - checkpoint) + testing * (1 + len(also)),
         iteration,
         loop.max_iters,
         loop.max_epochs,
@@ -124,6 +123,30 @@ def measure(config: str, also: dict[str, str], path: Path) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     write_atomically(path, json.dumps(asdict(timing)))
     return 0
+
+
+def least_job(config: str, folder: Path) -> tuple[float, float]:
+    """Return the seconds of the smallest training and of the smallest test: what does not grow with the data."""
+    from vasomim.benchmark.cells import run_test
+    from vasomim.cli.train import build_runner, load_config
+
+    file = folder / 'least.py'
+    file.write_text(config + "experiment_name = 'least'\n", encoding='utf-8')
+    cfg = load_config(str(file))
+    cfg.work_dir, cfg.train_cfg.max_epochs = str(folder / 'least'), 1
+    cfg.train_dataloader.dataset.indices = LEAST * cfg.train_dataloader.batch_size
+    for part in ('val_dataloader', 'test_dataloader'):
+        if cfg.get(part):
+            cfg[part].dataset.indices = 1
+    begun = time.monotonic()
+    build_runner(cfg).train()
+    training = time.monotonic() - begun
+    if cfg.default_scope == 'mmpretrain':
+        return training, 0.0
+    options = ['test_dataloader.dataset.indices=1', 'experiment_name=least_test']
+    begun = time.monotonic()
+    run_test(file, Path(cfg.work_dir), folder / 'least_test', options)
+    return training, time.monotonic() - begun
 
 
 def test_time(runner: Any, loader: Any) -> float:
