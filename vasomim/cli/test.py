@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help='where metrics.json, cases.csv and cases.png go (default: test/ by the checkpoint)',
     )
+    parser.add_argument('--hd95', action='store_true', help='the 95 % Hausdorff distance as well; segmentation only')
     parser.add_argument(
         '--num', type=int, default=3, help='best, median and worst cases to draw (default: %(default)s)'
     )
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     compat.prepare()
     from vasomim.checkpoint import load_tensors
     from vasomim.notice import NOTICE
-    from vasomim.predictor import best_checkpoint, fine_tuned
+    from vasomim.predictor import best_checkpoint, class_names, fine_tuned
 
     cfg = load_config(options.config, options.cfg_options)
     scope = cfg.get('default_scope')
@@ -71,6 +72,10 @@ def run(options: argparse.Namespace) -> int:
         use_data(cfg, options.data)
     folder = options.work_dir or checkpoint.parent / 'test'
     cfg.work_dir, cfg.resume, cfg.load_from = str(folder), False, None
+    if scope == 'mmseg':
+        measure_all(cfg, class_names(checkpoint), options.hd95)
+    elif options.hd95:
+        raise ConfigError('--hd95', 'boxes have no surface.', 'Leave it out for a detection.')
     keep_cases(cfg, folder / 'cases.csv')
     runner = build_runner(cfg)
     load_tensors(runner.model, tensors, str(checkpoint), least=1.0)
@@ -99,6 +104,36 @@ def model_key(key: str) -> bool:
 def defined(key: str, value: float) -> float:
     """Return a figure, NaN for the -1 by which COCO's evaluation says that there is nothing to find."""
     return math.nan if key.startswith('coco/') and value == -1 else value
+
+
+def measure_all(cfg: Config, classes: Sequence[str], hd95: bool) -> None:
+    """Let the evaluator of a segmentation report by all subgroups that suit its classes, unless the config chooses.
+
+    Args:
+        cfg: The config, changed in place.
+        classes: Of the checkpoint, without the background; they count where the data do not say theirs.
+        hd95: Whether HD95 is measured as well.
+    """
+    from vasomim.prepare.prepared import DESCRIPTION, SIDES, read_description
+
+    evaluator = cfg.test_evaluator
+    if evaluator.get('type') != 'SegmentationMetric':
+        return
+    if hd95 and 'HD95' not in evaluator.get('measures', ()):
+        evaluator.measures = [*evaluator.get('measures', ('DSC',)), 'HD95']
+    if evaluator.get('subgroups') is not None:
+        return
+    root = Path(str(cfg.test_dataloader.dataset.get('data_root'))).expanduser()
+    if (root / DESCRIPTION).is_file():
+        classes = read_description(root)['classes']
+    # Lesions are divided by their size, vessels by their width: pixel by pixel where there is one class only.
+    if list(classes) == ['stenosis']:
+        subgroups = ['lesion_size']
+    else:
+        subgroups = ['width', 'mean_width'] if len(classes) == 1 else ['mean_width']
+    if (root / SIDES).is_file():
+        subgroups.append('side')
+    evaluator.subgroups = subgroups
 
 
 def keep_cases(cfg: Config, path: Path) -> None:

@@ -1,0 +1,87 @@
+"""`vasomim test` on prepared sets: all figures, files and pictures that the evaluation promises."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.finetuned import write_checkpoint
+from vasomim.cli import main
+from vasomim.notice import NOTICE
+
+
+@pytest.fixture(scope='module')
+def arcade(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('arcade') / 'sets'
+    arguments = ['downstream', 'synthetic', 'arcade', str(root), '--frames', '24', '--size', '128', '--jobs', '1']
+    assert main('prepare', arguments) == 0
+    return root
+
+
+def evaluate(name: str, arcade: Path, folder: Path, *options: str) -> dict:
+    checkpoint = write_checkpoint(folder / 'model.pth', name, size=64)
+    size = ['test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']
+    arguments = [f'vasomim::downstream/{name}.py', str(checkpoint), '--data', str(arcade / name.split('/')[0])]
+    arguments += ['--work-dir', str(folder / 'test'), '--num', '1', *options, '--cfg-options', *size]
+    assert main('test', arguments) == 0
+    return json.loads((folder / 'test' / 'metrics.json').read_text())
+
+
+def cases(folder: Path) -> list[dict[str, str]]:
+    with (folder / 'test' / 'cases.csv').open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_vessels_by_width_and_side_with_hd95(arcade, tmp_path, capsys):
+    report = evaluate('arcade_v/segmentation', arcade, tmp_path, '--hd95')
+    figures = report['metrics']
+    assert report['notice'] == NOTICE
+    assert {'DSC', 'DSC/pooled', 'clDice', 'HD95', 'HD95/images', 'HD95/undefined'} <= set(figures)
+    for measure in ('DSC', 'clDice'):
+        for group in ('width/thin', 'width/medium', 'width/wide', 'mean_width/thin', 'side/left', 'side/right'):
+            assert f'{measure}/{group}' in figures, (measure, group)
+    rows = cases(tmp_path)
+    assert len(rows) == figures['images'] >= 2
+    for measure in ('DSC', 'clDice'):
+        assert figures[measure] == pytest.approx(np.mean([float(row[measure]) for row in rows]))
+    sides = json.loads((arcade / 'arcade_v' / 'sides.json').read_text())
+    assert all(row['side'] == sides.get(Path(row['image']).stem, '') for row in rows)
+    assert NOTICE.encode() in (tmp_path / 'test' / 'cases.png').read_bytes()
+    assert cv2.imread(str(tmp_path / 'test' / 'cases.png')) is not None
+    assert 'DSC/pooled' in capsys.readouterr().out
+
+
+def test_segments_by_class(arcade, tmp_path):
+    figures = evaluate('arcade_vs/segmentation', arcade, tmp_path)['metrics']
+    assert sum(key.startswith('DSC/class/') and not key.endswith('/images') for key in figures) == 25
+    assert {'DSC/class_mean', 'DSC/mean_width/thin', 'DSC/side/left'} <= set(figures)
+    assert not any(key.startswith('DSC/width/') for key in figures)  # Pixels of one class only are divided by width.
+
+
+def test_stenoses_by_size(arcade, tmp_path):
+    figures = evaluate('arcade_s/segmentation', arcade, tmp_path)['metrics']
+    assert {f'DSC/lesion_size/{group}' for group in ('small', 'medium', 'large')} <= set(figures)
+
+
+def test_boxes_by_coco_and_no_hd95_for_them(arcade, tmp_path, capsys):
+    figures = evaluate('arcade_s/detection', arcade, tmp_path)['metrics']
+    assert {'coco/bbox_mAP', 'coco/bbox_mAP_50', 'coco/bbox_mAP_75', 'cases/F1'} <= set(figures)
+    arguments = ['vasomim::downstream/arcade_s/detection.py', str(tmp_path / 'model.pth')]
+    assert main('test', [*arguments, '--data', str(arcade / 'arcade_s'), '--hd95']) == 2
+    assert 'boxes have no surface' in capsys.readouterr().err
+
+
+def test_subgroups_of_the_config_are_kept_and_another_task_is_refused(arcade, tmp_path, capsys):
+    figures = evaluate('arcade_v/segmentation', arcade, tmp_path, *())['metrics']
+    assert 'HD95' not in figures
+    checkpoint = write_checkpoint(tmp_path / 'boxes.pth', 'arcade_s/detection')
+    arguments = ['vasomim::downstream/arcade_v/segmentation.py', str(checkpoint), '--data', str(arcade / 'arcade_v')]
+    assert main('test', arguments) == 2
+    assert 'it is a config of mmseg, and the checkpoint of mmdet' in capsys.readouterr().err
+    assert torch.load(checkpoint, weights_only=True)['meta']['dataset_meta']['classes'] == ('stenosis',)
