@@ -42,6 +42,7 @@ REQUIREMENTS = [
     'pydicom>=3',  # Reads DICOM cines frame by frame; decodes RLE itself, the rest by plugins.
     'scikit-learn>=1.5',  # Linear probing: logistic regression; 1.5 came with NumPy 2.
     'safetensors>=0.4',  # The format of the weights that come with this package.
+    'jinja2>=3.1',  # The leaderboard's page.
     'rich>=13',  # Progress and tables.
     'tensorboard>=2.14',  # Training curves.
     'pyyaml>=6',  # Entries of the benchmark.
@@ -107,6 +108,7 @@ setup(
             '**/*.safetensors',
             '**/*.json',
             '**/*.md',
+            'benchmark/templates/*.html',
         ]
     },
     install_requires=REQUIREMENTS + stack(),

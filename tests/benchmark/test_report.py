@@ -1,0 +1,151 @@
+"""The pages say what the table holds, the same every time, and nothing breaks their markup."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.benchmark.results import ENTRIES, PROTOCOL, fill
+from vasomim.benchmark.entries import benchmark_folder
+from vasomim.benchmark.latex import escape
+from vasomim.benchmark.report import BEGIN, END, check_leaderboard, with_table, write_leaderboard
+from vasomim.benchmark.store import Store
+from vasomim.benchmark.table import build, read_reported
+from vasomim.errors import ConfigError
+
+
+@pytest.fixture(scope='module')
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return fill(tmp_path_factory.mktemp('results'))
+
+
+@pytest.fixture(scope='module')
+def pages(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
+    folder = tmp_path_factory.mktemp('pages')
+    paths = write_leaderboard(store, folder, PROTOCOL, ENTRIES)
+    assert all(path.is_file() for path in paths)
+    return folder
+
+
+def test_another_process_writes_the_same_bytes_and_a_change_is_found(store: Store, pages: Path) -> None:
+    code = (
+        'import sys\nfrom vasomim.benchmark.report import check_leaderboard\n'
+        'from vasomim.benchmark.store import Store\n'
+        'from tests.benchmark.results import ENTRIES, PROTOCOL\n'
+        'sys.exit(len(check_leaderboard(Store(sys.argv[1]), sys.argv[2], PROTOCOL, ENTRIES)))'
+    )
+    root = Path(__file__).parents[2]
+    command = [sys.executable, '-c', code, str(store.folder), str(pages)]
+    assert subprocess.run(command, cwd=root, check=False).returncode == 0
+    page = pages / 'LEADERBOARD.md'
+    before = page.read_text(encoding='utf-8')
+    page.write_text(before + ' ', encoding='utf-8')
+    assert check_leaderboard(store, pages, PROTOCOL, ENTRIES) == [page]
+    page.write_text(before, encoding='utf-8')
+
+
+def test_markdown_names_what_is_missing_and_why(pages: Path) -> None:
+    text = (pages / 'LEADERBOARD.md').read_text(encoding='utf-8')
+    scratch = next(line for line in text.splitlines() if line.startswith('| SCRATCH'))
+    assert 'failed (2 of 3 seeds)' in scratch
+    assert scratch.rstrip(' |').endswith('missing')  # No rank.
+    assert 'missing (2 of 3 seeds)' in text
+    assert 'OutOfMemory: too &lt;large> & too & many' in text
+    assert 'images of one patient are not independent' in text
+    widths = {line.count('|') for line in text.split('\n\n')[2].splitlines() if line.startswith('|')}
+    assert len(widths) <= 1
+
+
+def test_csv_is_read_back(store: Store, pages: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO((pages / 'leaderboard.csv').read_text(encoding='utf-8'))))
+    table = build(store, PROTOCOL, ENTRIES)
+    assert len(rows) == sum(len(row['metrics']) for row in table.results)
+    row = next(r for r in rows if list(r.values())[:4] == ['xcav', 'DSC', 'mae', '1.0'])
+    assert float(row['mean']) == pytest.approx(table.result('xcav', 'mae')['metrics']['DSC']['mean'], abs=1e-6)
+    assert {r['mean'] for r in rows if r['status'] != 'finished'} == {''}
+
+
+def test_latex_is_escaped() -> None:
+    assert escape('a_b & 5 % \\ {x} ± 1') == r'a\_b \& 5 \% \textbackslash{} \{x\} $\pm$ 1'
+
+
+def test_latex_has_a_column_for_each_heading(pages: Path) -> None:
+    text = (pages / 'leaderboard.tex').read_text(encoding='utf-8')
+    columns = len(re.findall(r'\\begin\{tabular\}\{(l r*|lr*)\}', text)[0])
+    rows = [line for line in text.splitlines() if line.endswith(r'\\')]
+    assert {len(re.split(r'(?<!\\)&', row)) for row in rows} == {columns}
+    assert not re.search(r'(?<!\\)[%_#]', text.replace('\\toprule', ''))
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_needs_no_network_and_tells_a_screen_reader(pages: Path) -> None:
+    text = (pages / 'leaderboard.html').read_text(encoding='utf-8')
+    page = Page()
+    page.feed(text)
+    for _, attributes in page.found:
+        for key in ('src', 'href'):
+            assert (attributes.get(key) or 'data:').startswith('data:')
+    assert 'http' not in re.sub(r'arXiv[^<]*', '', text)
+    number = {tag: sum(found == tag for found, _ in page.found) for tag in ('table', 'caption', 'svg')}
+    assert number['table'] == number['caption'] >= 6
+    assert number['svg'] >= 8
+    assert all(attributes.get('aria-label') for tag, attributes in page.found if tag == 'svg')
+    assert all(attributes.get('scope') for tag, attributes in page.found if tag == 'th')
+    assert 'too &lt;large&gt; &amp; too &amp; many' in text
+    assert not re.search(r'\b(nan|None)\b', text)
+
+
+def test_pictures_are_embedded(tmp_path: Path, store: Store) -> None:
+    (tmp_path / 'one_frame.png').write_bytes(b'\x89PNG')
+    write_leaderboard(store, tmp_path / 'out', PROTOCOL, ENTRIES, tmp_path)
+    assert 'data:image/png;base64,iVBORw==" alt="one frame"' in (tmp_path / 'out/leaderboard.html').read_text('utf-8')
+
+
+def test_reported_figures_are_shown_apart(store: Store) -> None:
+    reported = read_reported(benchmark_folder() / 'reported.yaml')
+    assert len(reported) > 60
+    assert {'method', 'task', 'metric', 'value', 'setting', 'source'} == set(reported[0])
+    with_them = build(store, PROTOCOL, ENTRIES, reported)
+    without = build(store, PROTOCOL, ENTRIES)
+    assert with_them.as_dict()['ranks'] == without.as_dict()['ranks']
+    assert with_them.as_dict()['results'] == without.as_dict()['results']
+
+
+def test_the_table_goes_between_the_markers_and_nowhere_else(store: Store) -> None:
+    table = build(store, PROTOCOL, ENTRIES).as_dict()
+    once = with_table(f'# Title\n{BEGIN}\nold\n{END}\nrest', table)
+    assert once == with_table(once, table)
+    assert once.startswith('# Title\n')
+    assert once.endswith('\nrest')
+    assert 'VASOMIM' in once
+    assert 'old' not in once
+    with pytest.raises(ConfigError, match='not marked'):
+        with_table('no markers', table)
+
+
+def test_a_card_of_each_method(pages: Path) -> None:
+    card = (pages / 'cards' / 'mae.md').read_text(encoding='utf-8')
+    assert card.startswith('# MAE\n')
+    assert 'MAE_AGAIN' not in card
+    assert 'ARCADE-V DSC' in card
+
+
+def test_an_empty_store_gives_a_page_that_says_so(tmp_path: Path) -> None:
+    write_leaderboard(Store(tmp_path / 'none'), tmp_path, PROTOCOL, ENTRIES)
+    text = (tmp_path / 'LEADERBOARD.md').read_text(encoding='utf-8')
+    assert text.count('| missing') > 10

@@ -1,0 +1,119 @@
+"""Small charts as SVG text with titles and descriptions; colors come from the page, marks differ without them too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+WIDTH = 640
+LEFT, RIGHT = 190, 20
+DASHES = ('', '6 3', '2 3', '8 3 2 3', '12 4', '4 4')
+
+
+def svg(height: float, title: str, description: str, body: Sequence[str]) -> str:
+    """Return a picture with its text alternative."""
+    head = f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title + ". " + description)}">'
+    return head + f'<title>{escape(title)}</title>' + ''.join(body) + '</svg>'
+
+
+def span(values: Sequence[float]) -> tuple[float, float]:
+    """Return limits of an axis around values."""
+    low, high = min(values), max(values)
+    margin = 0.06 * (high - low) or 0.01
+    return low - margin, high + margin
+
+
+def text(x: float, y: float, content: str, anchor: str = 'start') -> str:
+    """Return a label."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(content)}</text>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    """Return a line of a class."""
+    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def axis(low: float, high: float, y: float, unit: float) -> list[str]:
+    """Return an axis with five ticks."""
+    parts = [line(LEFT, y, WIDTH - RIGHT, y, 'axis')]
+    for step in range(5):
+        x = LEFT + (WIDTH - LEFT - RIGHT) * step / 4
+        value = low + (high - low) * step / 4
+        parts += [line(x, y, x, y + 4, 'axis'), text(x, y + 17, f'{unit * value:.1f}', 'middle')]
+    return parts
+
+
+def intervals(title: str, rows: Sequence[tuple[str, float | None, float | None, float | None]], unit: float) -> str:
+    """Draw means with their intervals.
+
+    Args:
+        title: Of the chart.
+        rows: Label, mean, low, high; None for missing, which is written out.
+        unit: Factor of the numbers on the axis.
+    """
+    known = [value for row in rows for value in row[1:] if value is not None]
+    if not known:
+        return ''
+    low, high = span(known)
+    parts, said = [], []
+    for index, (label, mean, bottom, top) in enumerate(rows):
+        y = 18 + 24 * index
+        parts.append(text(LEFT - 8, y + 4, label, 'end'))
+        if mean is None:
+            parts.append(text(LEFT + 8, y + 4, 'missing'))
+            said.append(f'{label} missing')
+            continue
+        places = [LEFT + (WIDTH - LEFT - RIGHT) * (v - low) / (high - low) for v in (mean, bottom or mean, top or mean)]
+        parts += [line(places[1], y, places[2], y, 'bar'), f'<circle cx="{places[0]:.1f}" cy="{y}" r="5"/>']
+        said.append(f'{label} {unit * mean:.2f}')
+    y = 18 + 24 * len(rows)
+    return svg(y + 24, title, '; '.join(said), [*parts, *axis(low, high, y, unit)])
+
+
+def differences(
+    title: str, order: Sequence[str], means: Sequence[float], groups: Sequence[Sequence[int]], unit: float
+) -> str:
+    """Draw a critical-difference diagram: methods on an axis, a thick line over each group that ties."""
+    low, high = span(means)
+    ties = [group for group in groups if len(group) > 1]
+    top = 16 + 10 * len(ties)
+    place = [LEFT + (WIDTH - LEFT - RIGHT) * (value - low) / (high - low) for value in means]
+    parts = axis(low, high, top + 24 * len(order) + 10, unit)
+    for index, (label, x) in enumerate(zip(order, place, strict=True)):
+        y = top + 14 + 24 * index
+        parts += [line(x, top, x, y, 'thin'), line(LEFT, y, x, y, 'thin'), text(LEFT - 8, y + 4, label, 'end')]
+        parts.append(f'<circle cx="{x:.1f}" cy="{y}" r="4"/>')
+    for index, group in enumerate(ties):
+        ends = [place[member] for member in group]
+        parts.append(line(min(ends) - 5, 10 + 10 * index, max(ends) + 5, 10 + 10 * index, 'tie'))
+    said = '; '.join('no difference between ' + ', '.join(order[m] for m in group) for group in ties) or 'all differ'
+    return svg(top + 24 * len(order) + 36, title, said, parts)
+
+
+def curves(title: str, series: Mapping[str, Sequence[tuple[float, float]]], unit: float, across: str) -> str:
+    """Draw lines; each has a color, a dash and its label at the end of the legend."""
+    points = [point for line_ in series.values() for point in line_]
+    if not points:
+        return ''
+    left, right = span([x for x, _ in points])
+    low, high = span([y for _, y in points])
+    base, height = 220, 200
+    parts = [line(60, base, WIDTH - RIGHT, base, 'axis'), line(60, base - height, 60, base, 'axis')]
+    for step in range(5):
+        x, y = 60 + (WIDTH - 60 - RIGHT) * step / 4, base - height * step / 4
+        parts += [
+            text(x, base + 17, f'{left + (right - left) * step / 4:.2g}', 'middle'),
+            text(54, y + 4, f'{unit * (low + (high - low) * step / 4):.3g}', 'end'),
+        ]
+    parts.append(text(WIDTH / 2, base + 34, across, 'middle'))
+    said = []
+    for index, (label, values) in enumerate(series.items()):
+        across_by, up_by = (WIDTH - 60 - RIGHT) / (right - left), height / (high - low)
+        path = ' '.join(f'{60 + across_by * (x - left):.1f},{base - up_by * (y - low):.1f}' for x, y in values)
+        style = f'class="curve c{index % 6}" stroke-dasharray="{DASHES[index % 6]}"'
+        y = base + 54 + 20 * index
+        parts += [f'<polyline {style} points="{path}"/>', f'<polyline {style} points="60,{y - 4} 100,{y - 4}"/>']
+        parts.append(text(108, y, label))
+        if values:
+            said.append(f'{label} ends at {unit * values[-1][1]:.3g}')
+    return svg(base + 54 + 20 * len(series), title, '; '.join(said), parts)

@@ -1,0 +1,194 @@
+"""The leaderboard as Markdown: the page, the README's table, and model cards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vasomim.benchmark.table import SMALLER_IS_BETTER
+
+MISSING = 'missing'
+Table = Mapping[str, Any]
+
+
+def figure(value: float | None, metric: str = '', digits: int = 2) -> str:
+    """Return a score in percent (HD95 as it is), or the word for a missing one."""
+    if value is None:
+        return MISSING
+    return f'{value:.{digits}f}' if metric in SMALLER_IS_BETTER else f'{100 * value:.{digits}f}'
+
+
+def score(row: Table, metric: str, planned: int) -> str:
+    """Return mean and deviation of a result, or why there is none."""
+    found = row['metrics'][metric]
+    if found['mean'] is None:
+        return state(row, planned)
+    deviation = f' ± {figure(found["deviation"], metric)}' if found['deviation'] is not None else ''
+    return figure(found['mean'], metric) + deviation
+
+
+def state(row: Table, planned: int) -> str:
+    """Return in words why there is no mean."""
+    if row['status'] == 'finished':
+        return 'undefined'
+    if row['status'] == MISSING:
+        return MISSING
+    word = 'failed' if row['status'] == 'failed' else MISSING
+    return f'{word} ({row["seeds"]} of {planned} seeds)'
+
+
+def between(low: float | None, high: float | None, metric: str = '') -> str:
+    """Return an interval."""
+    return MISSING if low is None or high is None else f'{figure(low, metric)} to {figure(high, metric)}'
+
+
+def chance(p: float | None) -> str:
+    """Return a p-value with three digits."""
+    return MISSING if p is None else '< 0.001' if p < 0.001 else f'{p:.3f}'
+
+
+def titles(table: Table, kind: str = 'methods') -> dict[str, str]:
+    """Return titles by name."""
+    return {item['name']: item['title'] for item in table[kind]}
+
+
+def main_rows(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the main table: methods by tasks and metrics, all labels."""
+    columns = [(task, metric) for task in table['tasks'] for metric in task['metrics']]
+    header = ['Method', *(f'{task["title"]} {metric}' for task, metric in columns), 'Mean rank', 'Borda']
+    share = max(table['fractions'])
+    found = {(row['task'], row['method']): row for row in table['results'] if row['fraction'] == share}
+    ranks = {row['method']: row for row in table['ranks']}
+    rows = []
+    for method in table['methods']:
+        name = method['name']
+        cells = [score(found[task['name'], name], metric, len(table['seeds'])) for task, metric in columns]
+        rank = ranks.get(name, {'rank': None, 'borda': None})
+        shown = [MISSING if rank[key] is None else f'{rank[key]:.2f}' for key in ('rank', 'borda')]
+        rows.append([method['title'], *cells, *shown])
+    return header, rows
+
+
+def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table."""
+    lines = [header, ['---'] + ['---:'] * (len(header) - 1), *rows]
+    return '\n'.join('| ' + ' | '.join(escape(cell) for cell in line) + ' |' for line in lines) + '\n'
+
+
+def escape(text: str) -> str:
+    """Return a text that breaks no table."""
+    return ' '.join(str(text).replace('|', '\\|').replace('<', '&lt;').split())
+
+
+def comparison_rows(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the planned comparisons."""
+    header = ['Task', 'Method', 'Metric', 'Difference', '95 % interval', 'p (Holm)', 'Wilcoxon p (Holm)']
+    header += ['Detectable', 'Significant', 'Images']
+    names, tasks = titles(table), titles(table, 'tasks')
+    rows = []
+    for row in table['comparisons']:
+        metric = row['metric']
+        rows.append(
+            [
+                tasks[row['task']],
+                names[row['method']],
+                metric,
+                figure(row['difference'], metric),
+                between(row['low'], row['high'], metric),
+                chance(row['p_holm']),
+                chance(row['wilcoxon_holm']),
+                figure(row['detectable'], metric),
+                'yes' if row['significant'] else 'no',
+                str(row['images']),
+            ]
+        )
+    return header, rows
+
+
+def cost_rows(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of what everything took, with the commands."""
+    names, tasks = titles(table), titles(table, 'tasks')
+    rows = [
+        [
+            tasks[row['task']],
+            names[row['method']],
+            f'{row["fraction"]:.0%}',
+            f'{row["seeds"]} of {len(table["seeds"])}',
+            *(MISSING if row[key] is None else f'{row[key]:.2f}' for key in ('hours', 'pretraining_hours')),
+            ', '.join(row['devices']) or MISSING,
+            f'`{row["command"]}`',
+        ]
+        for row in table['results']
+    ]
+    header = ['Task', 'Method', 'Labels', 'Seeds', 'Device-hours', 'Pre-training hours', 'Device', 'Command']
+    return header, rows
+
+
+def simple_rows(table: Table, part: str) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of subgroups or of tests on other sets."""
+    keys = {'subgroups': ('task', 'subgroup', 'group', 'images'), 'cross': ('trained', 'tested')}[part]
+    names = titles(table)
+    tasks = titles(table, 'tasks')
+    rows = []
+    for row in table[part]:
+        places = [tasks.get(row[key], str(row[key])) for key in keys]
+        values = [figure(row[key], row['metric']) for key in ('mean', 'deviation')]
+        rows.append([names[row['method']], *places, row['metric'], *values])
+    return ['Method', *(key.capitalize() for key in keys), 'Metric', 'Mean', 'Deviation'], rows
+
+
+def reported_rows(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the papers' figures."""
+    header = ['Method', 'Task', 'Metric', 'Reported', 'Setting', 'Source']
+    rows = [
+        [row['method'], row['task'], row['metric'], f'{row["value"]:.2f}', row['setting'], row['source']]
+        for row in table['reported']
+    ]
+    return header, rows
+
+
+def tie_lines(table: Table) -> list[str]:
+    """Return a line for each task with its groups of ties."""
+    names, tasks = titles(table), titles(table, 'tasks')
+    return [
+        f'{tasks[ties["task"]]} ({ties["metric"]}): '
+        + '; '.join(' = '.join(names[method] for method in group) for group in ties['groups'])
+        for ties in table['ties']
+    ]
+
+
+def page(table: Table) -> str:
+    """Return LEADERBOARD.md."""
+    baseline = titles(table).get(table['family'].get('baseline') or '', 'none')
+    lines = [f'# {table["title"]}', '', *(f'> {note}' + '\n>' for note in table['notes'])]
+    lines[-1] = lines[-1].removesuffix('\n>')
+    lines += ['', f'Mean ± deviation over {len(table["seeds"])} seeds, in percent; HD95 in pixels.', '']
+    lines += [grid(*main_rows(table))]
+    errors = [f'- {row["task"]}, {row["method"]}, {error}' for row in table['results'] for error in row['errors']]
+    if errors:
+        lines += ['## Failed cells', '', *(escape(error) for error in errors), '']
+    lines += [f'## Comparisons with {baseline}', '']
+    alpha, size = table['family']['alpha'], table['family']['size']
+    lines += [f'Paired per image; Holm over {size} comparisons in each task; alpha {alpha}; power 0.8.', '']
+    lines += [grid(*comparison_rows(table)), '## Tie groups', '', *(f'- {line}' for line in tie_lines(table)), '']
+    for part, title in (('subgroups', 'Subgroups'), ('cross', 'Trained on one set, tested on another')):
+        if table[part]:
+            lines += [f'## {title}', '', grid(*simple_rows(table, part))]
+    lines += ['## Cost and commands', '', grid(*cost_rows(table))]
+    if table['reported']:
+        lines += ["## Reported: the papers' figures", '', 'Copied from papers, never ranked or averaged with ours.', '']
+        lines += [grid(*reported_rows(table))]
+    return '\n'.join(lines).rstrip() + '\n'
+
+
+def model_card(table: Table, method: str) -> str:
+    """Return the card of a method."""
+    entry = next(item for item in table['methods'] if item['name'] == method)
+    header, rows = main_rows(table)
+    mine = next(row for row in rows if row[0] == entry['title'])
+    head, costs = cost_rows(table)
+    lines = [f'# {entry["title"]}', '', f'Kind: {entry["kind"]}. Reference: {entry["reference"] or "none"}.', '']
+    lines += ['For research, not for diagnosis.', '', '## Results', '', f'Study: {table["title"]}.', '']
+    lines += [grid(['Measure', 'Value'], list(zip(header[1:], mine[1:], strict=True))), '## Cost', '']
+    lines += [grid(head, [row for row in costs if row[1] == entry['title']]), '## Limits', '']
+    return '\n'.join([*lines, *(f'- {note}' for note in table['notes'])]) + '\n'

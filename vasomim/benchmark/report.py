@@ -1,0 +1,94 @@
+"""Write the leaderboard's pages, or say which differ from what the results give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vasomim.benchmark.entries import Entries, Protocol, benchmark_folder, load_entries
+from vasomim.benchmark.html import html
+from vasomim.benchmark.latex import comma_separated, latex
+from vasomim.benchmark.markdown import Table, grid, main_rows, model_card, page
+from vasomim.benchmark.store import Store, write_atomically
+from vasomim.benchmark.table import build, read_reported
+from vasomim.errors import ConfigError
+
+BEGIN, END = '<!-- leaderboard: begin -->', '<!-- leaderboard: end -->'
+
+
+def render(table: Table, pictures: Path | None = None) -> dict[str, str]:
+    """Return all pages by file name."""
+    pages = {
+        'LEADERBOARD.md': page(table),
+        'leaderboard.csv': comma_separated(table),
+        'leaderboard.tex': latex(table),
+        'leaderboard.html': html(table, pictures),
+        'leaderboard.json': json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False) + '\n',
+    }
+    return pages | {f'cards/{item["name"]}.md': model_card(table, item['name']) for item in table['methods']}
+
+
+def pages_of(
+    store: Store, protocol: Protocol | None = None, entries: Entries | None = None, pictures: Path | None = None
+) -> dict[str, str]:
+    """Return what :func:`write_leaderboard` writes; the same results give the same bytes."""
+    entries = load_entries() if entries is None else entries
+    reported = read_reported(benchmark_folder() / 'reported.yaml')
+    return render(build(store, protocol, entries, reported).as_dict(), pictures)
+
+
+def write_leaderboard(
+    store: Store,
+    folder: str | Path,
+    protocol: Protocol | None = None,
+    entries: Entries | None = None,
+    pictures: Path | None = None,
+) -> list[Path]:
+    """Write LEADERBOARD.md, CSV, LaTeX, HTML, JSON and model cards.
+
+    Args:
+        store: The results.
+        folder: Where the pages go.
+        protocol: The study; None takes everything that is there.
+        entries: Titles and metrics; None reads the project's.
+        pictures: Folder of PNG files that the HTML page shows.
+
+    Returns:
+        The files.
+
+    Raises:
+        StoreError: If a result is damaged, or a page cannot be written.
+    """
+    paths = []
+    for name, text in pages_of(store, protocol, entries, pictures).items():
+        paths.append(Path(folder) / name)
+        write_atomically(paths[-1], text)
+    return paths
+
+
+def check_leaderboard(
+    store: Store,
+    folder: str | Path,
+    protocol: Protocol | None = None,
+    entries: Entries | None = None,
+    pictures: Path | None = None,
+) -> list[Path]:
+    """Return the pages in a folder that are missing or differ from what the results give."""
+    differing = []
+    for name, text in pages_of(store, protocol, entries, pictures).items():
+        path = Path(folder) / name
+        if not path.is_file() or path.read_text(encoding='utf-8') != text:
+            differing.append(path)
+    return differing
+
+
+def with_table(readme: str, table: Table, where: str | Path = 'README.md') -> str:
+    """Return a text with the main table between its two markers.
+
+    Raises:
+        ConfigError: If the markers are not there once each.
+    """
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
+        raise ConfigError(where, 'the place of the table is not marked.', f'Write {BEGIN} and {END} on lines.')
+    head, rest = readme.split(BEGIN)
+    return f'{head}{BEGIN}\n{grid(*main_rows(table))}{END}{rest.split(END)[1]}'
