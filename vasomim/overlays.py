@@ -65,13 +65,16 @@ def draw_boxes(frame: Image, boxes: Image, labels: Sequence[int], scores: Sequen
     return picture
 
 
-def contact_sheet(rows: Sequence[Sequence[Image]], titles: Sequence[str], captions: Sequence[str]) -> Image:
+def contact_sheet(
+    rows: Sequence[Sequence[Image]], titles: Sequence[str], captions: Sequence[str], footer: str = ''
+) -> Image:
     """Put pictures into rows of equal panels.
 
     Args:
         rows: RGB pictures, uint8 (H, W, 3), a list per row; they are shown as large as the largest of them.
         titles: One per column.
         captions: One per row, written onto its first picture.
+        footer: A line below all of them.
 
     Returns:
         RGB picture, uint8 (height, width, 3).
@@ -84,8 +87,10 @@ def contact_sheet(rows: Sequence[Sequence[Image]], titles: Sequence[str], captio
     panels = [[enlarge(picture) for picture in row] for row in rows]
     height = max(picture.shape[0] for row in panels for picture in row)
     width = max(picture.shape[1] for row in panels for picture in row)
-    shape = TITLE + len(rows) * (height + GAP), len(titles) * (width + GAP) + GAP, 3
+    bottom = TITLE + len(rows) * (height + GAP)
+    shape = bottom + (TITLE if footer else 0), len(titles) * (width + GAP) + GAP, 3
     sheet = np.full(shape, BACKGROUND, np.uint8)
+    cv2.putText(sheet, footer, (GAP + 2, bottom + TITLE - 8), FONT, 0.5, INK, 1, cv2.LINE_AA)
     for column, title in enumerate(titles):
         left = GAP + column * (width + GAP)
         cv2.putText(sheet, title, (left + 2, TITLE - 8), FONT, 0.5, INK, 1, cv2.LINE_AA)

@@ -16,6 +16,7 @@ from vasomim.errors import ConfigError, DatasetError
 SUMMARY = 'Embed frames by a frozen encoder; with labels, judge it by k-NN and linear probing.'
 
 SPLITS = ('train', 'val', 'test')
+LEAST_SERIES = 10  # With fewer the bootstrap draws single frames: hardly anything varies between draws of so few.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -182,7 +183,10 @@ def probe(names: list[str], features: Any, labels: dict[str, tuple[str, str]], o
             raise DatasetError(options.labels, what, cure)
     train, val = ((chosen[part[split]], truth[part[split]]) for split in ('train', 'val'))
     queries, answers = chosen[part['test']], truth[part['test']]
-    of_test = [groups[own[place]] for place, here in zip(used, part['test'], strict=True) if here]
+    of_test: list[str] | None = [groups[own[place]] for place, here in zip(used, part['test'], strict=True) if here]
+    drawn = 'series'
+    if len(set(of_test or ())) < LEAST_SERIES:  # As of frames that are numbered through, or of too few patients.
+        of_test, drawn = None, 'frames, which is too narrow if several show one patient'
     neighbors = knn_probabilities(*train, queries, len(classes), options.k)
     linear, strength = linear_probabilities(train, val, queries, len(classes))
     results = {
@@ -192,12 +196,13 @@ def probe(names: list[str], features: Any, labels: dict[str, tuple[str, str]], o
     counts = {split: dict(Counter(classes[label] for label in truth[part[split]])) for split in SPLITS}
     left_out = len(names) - len(used)
     show(results, f'{", ".join(classes)}; {left_out} frames without a label left out; splits {rule}')
+    print(f'95 % intervals: bootstrap over {drawn}')
     return {
         'classes': classes,
         'counts': counts,
         'splits': rule,
         'frames_without_label': left_out,
-        'interval': '95 % percentile bootstrap over the series of the test frames',
+        'interval': f'95 % percentile bootstrap over {drawn}',
         **{name: defined(asdict(result)) for name, result in results.items()},
     }
 

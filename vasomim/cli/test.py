@@ -196,8 +196,7 @@ def draw(runner: Any, folder: Path, score: str, number: int) -> None:
         frame = read_grey(path)
         rows.append([grey(frame), truth(frame, sample).overlay(), as_prediction(frame, sample, 0.5).overlay()])
         captions.append(f'{Path(path).name}  {score} {values[chosen]:.3f}')
-    titles = ['image', 'truth', f'prediction ({NOTICE[:-1].lower()})']
-    write_png(folder / 'cases.png', contact_sheet(rows, titles, captions))
+    write_png(folder / 'cases.png', contact_sheet(rows, ['image', 'truth', 'prediction'], captions, NOTICE))
 
 
 def truth(frame: Any, sample: Any) -> Any:
