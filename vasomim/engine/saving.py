@@ -21,7 +21,7 @@ class SafeCheckpointHook(CheckpointHook):
     """
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        kept = self.keep_ckpt_ids if self.max_keep_ckpts > 0 else deque()
+        kept: deque = self.keep_ckpt_ids if self.max_keep_ckpts > 0 else deque()
         full = len(kept) == self.max_keep_ckpts and kept[-1] != step
         outdated = kept.popleft() if full else None  # With a free place mmengine's hook deletes nothing.
         super()._save_checkpoint_with_step(runner, step, meta)
