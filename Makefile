@@ -3,11 +3,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 VENV_OPENMMLAB ?= .venv-openmmlab
+SUDO := $(shell [ $$(id -u) = 0 ] || echo sudo)
 BIN := $(VENV)/bin
 BIN_OPENMMLAB := $(VENV_OPENMMLAB)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-openmmlab lint clean
+.PHONY: help install quickstart test test-openmmlab lint docs browser clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,6 +31,13 @@ lint: install ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install ## Build the documentation; broken links, and a leaderboard that differs from the results, are errors
+	$(BIN)/python -m vasomim.benchmark.publish --check
+	$(BIN)/mkdocs build --strict --site-dir build/site
+
+browser: ## Install Debian's Chromium, for the test of the leaderboard's page
+	command -v chromium || { $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends chromium; }
 
 clean: ## Remove the environments and caches; data/ and work_dirs/ stay
 	rm -rf $(VENV) $(VENV_OPENMMLAB) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

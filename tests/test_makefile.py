@@ -48,6 +48,6 @@ def test_continuous_integration_calls_targets_that_exist(project_root):
     script = project_root / '.ci' / 'run'
     subprocess.run(['bash', '-n', str(script)], check=True)
     called = [line.split()[1] for line in script.read_text().splitlines() if line.startswith('make ')]
-    assert called == ['lint', 'test', 'test-openmmlab', 'quickstart']
+    assert called == ['lint', 'docs', 'browser', 'test', 'test-openmmlab', 'quickstart']
     for target in called:
         make(project_root, '-n', target)

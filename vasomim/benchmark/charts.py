@@ -102,7 +102,7 @@ def curves(title: str, series: Mapping[str, Sequence[tuple[float, float]]], unit
     for step in range(5):
         x, y = 60 + (WIDTH - 60 - RIGHT) * step / 4, base - height * step / 4
         parts += [
-            text(x, base + 17, f'{left + (right - left) * step / 4:.2g}', 'middle'),
+            text(x, base + 17, f'{left + (right - left) * step / 4:.3g}', 'middle'),
             text(54, y + 4, f'{unit * (low + (high - low) * step / 4):.3g}', 'end'),
         ]
     parts.append(text(WIDTH / 2, base + 34, across, 'middle'))
