@@ -68,9 +68,9 @@ def test_a_run_finishes_and_a_second_one_has_nothing_to_do(tmp_path) -> None:
 
 
 def test_killed_runs_end_as_an_undisturbed_one(tmp_path) -> None:
-    undisturbed = Study(tmp_path / 'undisturbed', 'slow', 15)
+    undisturbed = Study(tmp_path / 'undisturbed', 'slow', 30)
     assert undisturbed.run()[0] == 0
-    disturbed = Study(tmp_path / 'disturbed', 'slow', 15)
+    disturbed = Study(tmp_path / 'disturbed', 'slow', 30)
     rng = random.Random(0)
     progress = [0]
     for _ in range(10):
@@ -85,8 +85,8 @@ def test_killed_runs_end_as_an_undisturbed_one(tmp_path) -> None:
         progress.append(len(disturbed.store.cells()))  # Raises if a kill left a damaged file.
     status, output = disturbed.run()
     assert status == 0, output
-    assert progress == sorted(progress) and 0 < progress[-1] < 30
-    assert disturbed.scores() == undisturbed.scores() and len(disturbed.scores()) == 30
+    assert progress == sorted(progress) and 0 < progress[-1] < 60
+    assert disturbed.scores() == undisturbed.scores() and len(disturbed.scores()) == 60
     assert 'computed' not in output
 
 
