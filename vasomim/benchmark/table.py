@@ -255,7 +255,7 @@ def add_task(
         add_comparisons(table, task, compared, {method: arrays[compared] for method, arrays in per_case.items()})
     seeds = len(protocol.seeds)
     if compared == task.primary and comparable:
-        values = np.full((len(protocol.methods), seeds, images or 0), np.nan)
+        values: np.ndarray = np.full((len(protocol.methods), seeds, images or 0), np.nan)
         for index, method in enumerate(protocol.methods):
             if method in per_case:
                 values[index] = per_case[method][task.primary]

@@ -345,7 +345,7 @@ def write_report(results: Path, folder: Path, options: argparse.Namespace, entri
     from vasomim.benchmark.store import Store
 
     protocol = entries.protocol(options.protocol or (SMOKE if options.smoke else 'main'))
-    for path in write_leaderboard(Store(results), folder, protocol) or ():
+    for path in write_leaderboard(Store(results), folder, protocol, entries):
         say(f'wrote {path}')
 
 
