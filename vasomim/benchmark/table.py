@@ -260,9 +260,7 @@ def add_task(
             if method in per_case:
                 values[index] = per_case[method][task.primary]
     else:  # A score of the whole set: only seeds can be drawn.
-        values = np.array([[row['metrics'][task.primary]['by_seed'][s] for s in range(seeds)] for row in rows])[
-            ..., None
-        ]
+        values = np.array([row['metrics'][task.primary]['by_seed'] for row in rows], dtype=float)[..., None]
     draws.append(sign * statistics.bootstrap_means(values, draws=DRAWS, seed=len(draws)))
 
 
