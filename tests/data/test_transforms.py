@@ -1,15 +1,19 @@
 """The paired transforms against torchvision's draws and Pillow's pixels."""
 
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from scipy.stats import ks_2samp
+from torch.nn.functional import interpolate
 from torchvision.transforms import RandomResizedCrop
 
 from vasomim.anatomy import extract_anatomy
 from vasomim.data import LoadAnatomy, LoadAngiogram, PackAngiogram, PairedFlip, PairedResize, PairedResizedCrop
+from vasomim.data.transforms import resize
 from vasomim.errors import DatasetError
 
 
@@ -84,6 +88,27 @@ def test_pixels_of_a_crop_are_those_of_pillow(sample, size):
     assert np.abs(found['img'].astype(int) - np.asarray(frame)).max() <= 2
     # Where the middle of a pixel falls on the edge of two, rounding decides.
     assert np.mean(found['anatomy'] != np.asarray(anatomy)) < 0.01
+
+
+@pytest.mark.parametrize(
+    ('shape', 'size'), [((300, 311), (224, 224)), ((7, 500), (17, 30)), ((1, 1), (5, 3)), ((90, 33), (90, 7))]
+)
+def test_resizing_in_quads_of_columns_gives_the_pixels_of_plain_resizing(shape, size):
+    pixels = np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
+    plain = interpolate(torch.from_numpy(pixels)[None, None], size, mode='bicubic', antialias=True)[0, 0].numpy()
+    found = resize(pixels, size, smooth=True)
+    assert found.shape == size
+    assert np.abs(found.astype(int) - plain).max() <= 1
+    np.testing.assert_array_equal(
+        resize(pixels[:, ::-1], size, smooth=True), resize(pixels[:, ::-1].copy(), size, True)
+    )
+
+
+@pytest.mark.parametrize(('pixels', 'wanted'), [(300, 224), (5, 11), (436, 153), (1, 4), (9, 3), (64, 32)])
+def test_the_nearest_pixel_lies_under_the_middle(pixels, wanted):
+    exact = [(Fraction(2 * place + 1, 2) * Fraction(pixels, wanted)).__floor__() for place in range(wanted)]
+    row = np.arange(pixels).astype(np.uint16)[None]
+    assert resize(row, (1, wanted), smooth=False)[0].tolist() == exact
 
 
 def test_shrinking_does_not_alias():
