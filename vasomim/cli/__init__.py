@@ -20,6 +20,7 @@ VERBS = {
     'doctor': 'vasomim.cli.doctor',
     'synthesize': 'vasomim.cli.synthesize',
     'extract': 'vasomim.cli.extract',
+    'pack': 'vasomim.cli.pack',
     'train': 'vasomim.cli.train',
     'test': 'vasomim.cli.test',
     'predict': 'vasomim.cli.predict',

@@ -27,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data',
         metavar='FOLDER',
-        help='data to read instead of that of the config. Pre-training: XA-170K as published, or any folder of images '
-        f'(anatomy maps are read from FOLDER{ANATOMY_SUFFIX} where that exists, else extracted while loading); '
+        help='data to read instead of that of the config. Pre-training: XA-170K as published, what `vasomim pack` '
+        f'wrote, or any folder of images (anatomy maps are read from FOLDER{ANATOMY_SUFFIX} where that exists, else '
+        'extracted while loading); '
         'downstream tasks: a folder that `vasomim prepare` wrote',
     )
     parser.add_argument(
@@ -226,13 +227,14 @@ def use_data(cfg: Config, folder: str) -> None:
 
     Args:
         cfg: The config, changed in place.
-        folder: Pre-training: XA-170K's root, known by its sources' folders, or any folder of images. Downstream tasks:
-            a prepared folder.
+        folder: Pre-training: XA-170K's root, known by its sources' folders, a packed set, or any folder of images.
+            Downstream tasks: a prepared folder.
 
     Raises:
         DatasetError: If the folder does not exist.
         ConfigError: If the config reads something else than angiograms with anatomy.
     """
+    from vasomim.data.pack_format import is_packed
     from vasomim.engine.strict import check_config
 
     root = existing_folder(folder)
@@ -243,14 +245,16 @@ def use_data(cfg: Config, folder: str) -> None:
             if 'ann_file' in evaluator:
                 evaluator['ann_file'] = str(root / Path(evaluator['ann_file']).name)
         return
-    if is_merged_set(root):
-        data: dict[str, str | None] = dict(type='XA170K', data_root=str(root))
+    if is_packed(root):
+        data: dict[str, str | None] = dict(type='PackedAngiograms', data_root=str(root))
+    elif is_merged_set(root):
+        data = dict(type='XA170K', data_root=str(root))
     else:
         maps = root.with_name(root.name + ANATOMY_SUFFIX)
         data = dict(type='AngiogramFolder', data_root=str(root), anatomy_root=str(maps) if maps.is_dir() else None)
     for loader in ('train_dataloader', 'val_dataloader'):
         dataset = (cfg.get(loader) or {}).get('dataset') or {}
-        if dataset.get('type') not in ('XA170K', 'AngiogramFolder'):
+        if dataset.get('type') not in ('XA170K', 'AngiogramFolder', 'PackedAngiograms'):
             raise ConfigError(
                 '--data',
                 f'{loader} of {cfg.filename} reads a {dataset.get("type")}.',

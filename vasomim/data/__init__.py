@@ -5,6 +5,7 @@ from vasomim import compat
 compat.prepare()
 
 from vasomim.data.datasets import XA170K, AngiogramDataset, AngiogramFolder  # noqa: E402
+from vasomim.data.packed import PackedAngiograms  # noqa: E402
 from vasomim.data.transforms import (  # noqa: E402
     LoadAnatomy,
     LoadAngiogram,
@@ -21,6 +22,7 @@ __all__ = [
     'LoadAnatomy',
     'LoadAngiogram',
     'PackAngiogram',
+    'PackedAngiograms',
     'PairedFlip',
     'PairedResize',
     'PairedResizedCrop',
