@@ -183,6 +183,7 @@ def test_preparing_twice_changes_nothing():
 def test_compiled_operators_are_left_alone(tmp_path):
     (tmp_path / 'mmcv' / 'ops').mkdir(parents=True)
     (tmp_path / 'mmcv' / '__init__.py').write_text('')
+    (tmp_path / 'mmpretrain.py').write_text('')
     (tmp_path / 'mmcv' / '_ext.py').write_text('def nms(): return "compiled"\n')
     (tmp_path / 'mmcv' / 'ops' / '__init__.py').write_text('class RoIAlign:\n    pool_mode = "avg"\n')
     process = python(
@@ -272,3 +273,21 @@ def test_the_safe_unpickler_still_refuses_everything_else(tmp_path):
     with pytest.raises(pickle.UnpicklingError):
         torch.load(checkpoint, weights_only=True)
     assert not trace.exists()
+
+
+def test_mmpretrain_is_imported_beside_a_transformers_that_is_too_new_for_it(tmp_path):
+    """As pip leaves it, but for the content: mmpretrain looks at the version, then imports names that are gone."""
+    (tmp_path / 'transformers').mkdir()
+    (tmp_path / 'transformers/__init__.py').write_text("__version__ = '5.0.0'\n")
+    (tmp_path / 'transformers-5.0.0.dist-info').mkdir()
+    metadata = 'Metadata-Version: 2.1\nName: transformers\nVersion: 5.0.0\n'
+    (tmp_path / 'transformers-5.0.0.dist-info/METADATA').write_text(metadata)
+    control = 'compat.multimodal_works = lambda: True\n'
+    for line, error in (('', None), (control, "from 'transformers'")):
+        process = python(
+            f'from vasomim import compat\n{line}compat.prepare()\n'
+            'import transformers, mmpretrain.models\nassert transformers.__version__ == "5.0.0"\n',
+            tmp_path,
+        )
+        assert (process.returncode == 0) == (error is None), process.stderr
+        assert error is None or error in process.stderr

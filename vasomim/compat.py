@@ -1,11 +1,13 @@
 """The one place that knows the quirks of the OpenMMLab stack.
 
-:func:`prepare` does three things, each once and only where needed:
+:func:`prepare` does four things, each once and only where needed:
 
 * Where mmcv comes without its compiled operators, a stand-in for ``mmcv._ext`` lets mmcv, mmpretrain, mmseg and mmdet
   be imported and trained: NMS and RoIAlign run through torchvision, every other operator says how to get it.
 * The classes that mmengine's own checkpoints hold join torch's allow-list, so that resuming works with the safe
   unpickler that torch >= 2.6 uses by default.
+* mmpretrain's multi-modal models, which nothing here uses, are left out where transformers is too new for them:
+  importing them would fail, and mmpretrain with them.
 * mmengine keeps a fixed list of packages whose configs ``_base_ = 'package::...'`` finds; this one joins it.
 """
 
@@ -14,12 +16,15 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import pickle
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -76,6 +81,8 @@ def prepare() -> None:
     """
     if not has_compiled_operators() and not isinstance(sys.modules.get(OPERATORS), OperatorsStandIn):
         _install_stand_in()
+    if 'mmpretrain' not in sys.modules and not multimodal_works():
+        _import_without_multimodal()
     _allow_mmengine_checkpoints()
     _publish_configs()
 
@@ -89,6 +96,37 @@ def has_compiled_operators() -> bool:
     if isinstance(sys.modules.get(OPERATORS), OperatorsStandIn):
         return False
     return importlib.util.find_spec(OPERATORS) is not None
+
+
+def multimodal_works() -> bool:
+    """Tell whether mmpretrain's multi-modal models find in transformers what they import; also true without it."""
+    try:
+        version = importlib.metadata.version('transformers')
+    except importlib.metadata.PackageNotFoundError:
+        return True  # mmpretrain then leaves them out itself.
+    return int(version.partition('.')[0]) < 5  # The last ones with `find_pruneable_heads_and_indices`.
+
+
+def _import_without_multimodal() -> None:
+    """Import mmpretrain while transformers seems not to be installed."""
+    with ExitStack() as stack:
+        # OneDL's mmpretrain asks Python's own module, OpenMMLab's the distribution that it came from.
+        for name in ('importlib.metadata', 'importlib_metadata'):
+            if importlib.util.find_spec(name) is not None:
+                module = importlib.import_module(name)
+                stack.enter_context(mock.patch.object(module, 'distribution', _without_transformers(module)))
+        importlib.import_module('mmpretrain')
+
+
+def _without_transformers(metadata: ModuleType) -> Callable[[str], Any]:
+    find = metadata.distribution
+
+    def find_others(name: str) -> Any:
+        if name == 'transformers':
+            raise metadata.PackageNotFoundError(name)
+        return find(name)
+
+    return find_others
 
 
 def _install_stand_in() -> None:
