@@ -20,11 +20,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from vasomim.anatomy import extract_anatomy
 from vasomim.anatomy.extraction import BORDER
+from vasomim.cli import main as cli
 from vasomim.cli.extract import cores
 from vasomim.prepare.anatomy_maps import Settings, Task, extract_all
 from vasomim.synthetic import simulate_frame
@@ -112,6 +114,94 @@ def slow_anatomy(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
                 mask[y, x] = 1
                 queue.append((y, x))
     return mask
+
+
+def measure_loader(frames: int = 12, rounds: int = 16) -> list[Row]:
+    """Measure how many samples a process makes of frames of 512 x 512, in frames per second of the processor.
+
+    Packed frames, and the same frames as PNG files, both through the pipeline of ``configs/_base_/frames.py``; the
+    reference opens, converts, crops and flips the PNG files with Pillow and torchvision. One process, one thread; each
+    round reads all frames by each loader in turn, and the rates are the medians over the rounds.
+
+    Args:
+        frames: How many different frames.
+        rounds: How often each loader reads them, after once that is not counted.
+    """
+    import torch
+
+    from vasomim.cli.train import load_config
+    from vasomim.data import XA170K, PackedAngiograms
+
+    threads, torch_threads = cv2.getNumThreads(), torch.get_num_threads()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, 'frames')
+        files = write_source(root, frames)
+        if cli('pack', [str(root)]) != 0:
+            raise RuntimeError('The frames could not be packed.')
+        pipeline = load_config('vasomim::pretrain/vasomim.py').train_dataloader.dataset.pipeline
+        readers: dict[str, Callable[[int], object]] = {
+            'packed': PackedAngiograms(f'{root}.packed', pipeline=pipeline).__getitem__,
+            'files': XA170K(root, pipeline=pipeline).__getitem__,
+            'RGB': lambda index: slow_sample(*files[index], 'RGB'),
+            'L': lambda index: slow_sample(*files[index], 'L'),
+        }
+
+        def read_all(read: Callable[[int], object]) -> None:
+            for index in range(frames):
+                read(index)
+
+        times = [
+            {name: seconds(time.process_time, read_all, read) for name, read in readers.items()}
+            for _ in range(rounds + 1)
+        ][1:]
+    cv2.setNumThreads(threads)
+    torch.set_num_threads(torch_threads)
+    rate = {name: frames / statistics.median(each[name] for each in times) for name in readers}
+    return [
+        Row(title, 'frames/s', rate[ours], rate[slow], rate[ours] / rate[slow], goal)
+        for title, ours, slow, goal in (
+            ('loader, packed, one process', 'packed', 'RGB', 'ours / PIL >= 10'),
+            ('loader, packed, PIL in grey', 'packed', 'L', 'ours / PIL'),
+            ('loader, PNG files', 'files', 'RGB', 'ours / PIL'),
+        )
+    ]
+
+
+def write_source(root: Path, frames: int) -> list[tuple[Path, Path]]:
+    """Write simulated frames and their anatomy as a source of XA-170K; return the files of each."""
+    files = []
+    for index in range(frames):
+        frame, anatomy = root / 'syntax' / f'{index}.png', root / 'syntax_frangi' / f'{index}.png'
+        image = simulate_frame(index).image
+        for path, pixels in ((frame, image), (anatomy, 255 * extract_anatomy(image))):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), pixels)
+        files.append((frame, anatomy))
+    return files
+
+
+def slow_sample(frame: Path, anatomy: Path, mode: str, size: int = 224) -> tuple[object, object]:
+    """Make a sample as torchvision's transforms do, of Pillow's images: open, convert, crop and resize, flip, to float.
+
+    Args:
+        frame: The frame, converted to ``mode``: 'RGB', as encoders of natural images want it, or 'L'.
+        anatomy: Its map.
+        mode: Pillow's name of the colours.
+        size: Side of the crop, pixels.
+    """
+    from torchvision.transforms import InterpolationMode, RandomResizedCrop
+    from torchvision.transforms import functional as transforms
+
+    images = Image.open(frame).convert(mode), Image.open(anatomy).convert('L')
+    box = RandomResizedCrop.get_params(images[0], [0.2, 1.0], [3 / 4, 4 / 3])
+    mirror = np.random.random() < 0.5
+    tensors = []
+    for image, how in zip(images, (InterpolationMode.BICUBIC, InterpolationMode.NEAREST), strict=True):
+        cropped = transforms.resized_crop(image, *box, [size, size], how)
+        tensors.append(transforms.to_tensor(transforms.hflip(cropped) if mirror else cropped))
+    return tensors[0], tensors[1]
 
 
 def measure_steps(arch: str = 'small', batch: int = 16, rounds: int = 5, side: int = 224) -> list[Row]:
@@ -207,7 +297,11 @@ def seconds(clock: Callable[[], float], action: Callable[..., object], *argument
     return clock() - start
 
 
-SECTIONS: dict[str, Callable[[], list[Row]]] = {'anatomy': measure_anatomy, 'step': measure_steps}
+SECTIONS: dict[str, Callable[[], list[Row]]] = {
+    'anatomy': measure_anatomy,
+    'loader': measure_loader,
+    'step': measure_steps,
+}
 
 
 def main() -> None:

@@ -168,7 +168,7 @@ class PairedFlip(BaseTransform):
         """Flip or not."""
         if np.random.random() < self.prob:
             for key in pair(results):
-                results[key] = results[key][:, ::-1]
+                results[key] = cv2.flip(np.asarray(results[key]), 1)
         return results
 
 
@@ -181,7 +181,10 @@ class PackAngiogram(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Pack."""
-        sample = DataSample(metainfo={key: results[key] for key in META_KEYS if key in results})
+        sample = DataSample()
+        for key in META_KEYS:  # One by one, as DataSample(metainfo=...) makes deep copies.
+            if key in results:
+                sample.set_field(results[key], key, field_type='metainfo')
         if 'anatomy' in results:
             sample.set_field(as_tensor(results['anatomy']), 'anatomy', dtype=torch.Tensor)
         return {'inputs': as_tensor(results['img']), 'data_samples': sample}
