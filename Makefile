@@ -15,11 +15,13 @@ help: ## List the targets
 
 install: $(VENV)/.installed ## Make the environment .venv with the default stack and this project in it
 
-quickstart: install ## Pre-train a tiny VasoMIM on simulated angiograms and draw what it reconstructs
+quickstart: install ## Pre-train a tiny VasoMIM on simulated angiograms and draw what it reconstructs; a small benchmark
 	$(BIN)/vasomim synthesize data/quickstart --layout folder --frames 160
 	$(BIN)/vasomim extract data/quickstart
 	$(BIN)/vasomim train configs/pretrain/quickstart.py --work-dir work_dirs/quickstart --resume
 	$(BIN)/vasomim visualize work_dirs/quickstart data/quickstart work_dirs/quickstart/reconstructions.png
+	$(BIN)/vasomim benchmark run --smoke --seeds 1 --only task=arcade_v method=vasomim,scratch --no-estimate --jobs 2 \
+		--work-dir work_dirs/quickstart/benchmark --results work_dirs/quickstart/benchmark/results
 
 test: install ## Run the tests on the default stack
 	$(BIN)/python -m pytest
