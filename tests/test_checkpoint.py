@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 
 from vasomim.checkpoint import (
-    FAMILIES,
     last_checkpoint,
     load_model,
     load_tensors,
@@ -21,6 +20,7 @@ from vasomim.checkpoint import (
 from vasomim.cli import main
 from vasomim.errors import CheckpointError
 from vasomim.models import UNeXt
+from vasomim.naming import detect_family
 
 from .models.builders import build, vasomim_config
 
@@ -158,25 +158,44 @@ def test_a_checkpoint_with_its_config_rebuilds_its_model(tmp_path: Path) -> None
 
 
 def test_convert_gives_authors_names_ours(tmp_path: Path) -> None:
-    model = build(vasomim_config())
+    own = build(vasomim_config()).state_dict()
     theirs = {
         'cls_token': 'backbone.cls_token',
-        'blocks.1.norm2.bias': 'backbone.layers.1.ln2.bias',
-        'blocks.0.attn.qkv.weight': 'backbone.layers.0.attn.qkv.weight',
-        'decoder_blocks.0.mlp.fc1.weight': 'neck.decoder_blocks.0.ffn.layers.0.0.weight',
-        'decoder_norm.bias': 'neck.ln1.bias',
+        'pos_embed': 'backbone.pos_embed',
         'mask_token': 'neck.mask_token',
+        'decoder_pos_embed': 'neck.decoder_pos_embed',
     }
-    own = model.state_dict()
+    for part in ('weight', 'bias'):
+        theirs |= {
+            f'patch_embed.proj.{part}': f'backbone.patch_embed.projection.{part}',
+            f'norm.{part}': f'backbone.ln1.{part}',
+            f'decoder_norm.{part}': f'neck.ln1.{part}',
+            f'decoder_embed.{part}': f'neck.decoder_embed.{part}',
+            f'decoder_pred.{part}': f'neck.decoder_pred.{part}',
+        }
+        for block, layer in (
+            ('blocks.0', 'backbone.layers.0'),
+            ('blocks.1', 'backbone.layers.1'),
+            ('decoder_blocks.0', 'neck.decoder_blocks.0'),
+        ):
+            theirs |= {
+                f'{block}.norm1.{part}': f'{layer}.ln1.{part}',
+                f'{block}.attn.qkv.{part}': f'{layer}.attn.qkv.{part}',
+                f'{block}.attn.proj.{part}': f'{layer}.attn.proj.{part}',
+                f'{block}.norm2.{part}': f'{layer}.ln2.{part}',
+                f'{block}.mlp.fc1.{part}': f'{layer}.ffn.layers.0.0.{part}',
+                f'{block}.mlp.fc2.{part}': f'{layer}.ffn.layers.1.{part}',
+            }
+    assert set(theirs.values()) == {name for name in own if not name.startswith('segmentor.')}
     torch.save({'model': {name: own[ours] for name, ours in theirs.items()}}, tmp_path / 'authors.pth')
     assert main('convert', [str(tmp_path / 'authors.pth'), str(tmp_path / 'ours.safetensors')]) == 0
     converted = load_file(tmp_path / 'ours.safetensors')
     assert set(converted) == set(theirs.values())
     assert all(torch.equal(converted[ours], own[ours]) for ours in theirs.values())
-    assert main('convert', [str(tmp_path / 'authors.pth'), str(tmp_path / 'ours.pth')]) == 2
+    assert main('convert', [str(tmp_path / 'authors.pth'), str(tmp_path / 'ours.npz')]) == 2
 
 
 def test_our_own_names_are_left_alone() -> None:
     for model in (UNeXt(), build(vasomim_config())):
         assert set(rename(model.state_dict())) == set(model.state_dict())
-    assert set(FAMILIES) == {'unext', 'mae'}
+    assert detect_family(UNeXt().state_dict()) == detect_family(build(vasomim_config()).state_dict()) == 'vasomim'

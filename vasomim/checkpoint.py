@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,50 +20,27 @@ from torch import Tensor, nn
 
 from vasomim import compat
 from vasomim.errors import CheckpointError, did_you_mean
+from vasomim.families import HEADS, POSITIONS, adopt, expected, resize_positions, translate
+from vasomim.naming import detect_family
 
 SHIPPED = Path(__file__).parent / 'weights'
 NUMBERED = re.compile(r'(?!best_).*_(\d+)\.pth')  # What a run writes as it goes: epoch_3.pth, iter_500.pth
-
-Rule = tuple[str, Callable[[re.Match[str]], str]]
-
-# Names of other projects to ours, as regular expressions on whole tensor names; the first that matches counts.
-FAMILIES: dict[str, list[Rule]] = {
-    # The vessel segmentor as VasoMIM's authors name it.
-    'unext': [
-        (r'encoder(\d)\.(.+)', lambda m: f'encoder.{int(m[1]) - 1}.conv.{m[2]}'),
-        (r'ebn(\d)\.(.+)', lambda m: f'encoder.{int(m[1]) - 1}.norm.{m[2]}'),
-        (r'patch_embed(\d)\.proj\.(.+)', lambda m: f'tokens.{int(m[1]) - 3}.embed.{m[2]}'),
-        (r'patch_embed(\d)\.norm\.(.+)', lambda m: f'tokens.{int(m[1]) - 3}.embed_norm.{m[2]}'),
-        (r'norm(\d)\.(.+)', lambda m: f'tokens.{int(m[1]) - 3}.norm.{m[2]}'),
-        (r'block(\d)\.0\.(.+)', lambda m: f'tokens.{int(m[1]) - 1}.block.{_shifted_mlp(m[2])}'),
-        (r'dblock(\d)\.0\.(.+)', lambda m: f'decoder.{int(m[1]) - 1}.block.{_shifted_mlp(m[2])}'),
-        (r'dnorm(\d)\.(.+)', lambda m: f'decoder.{int(m[1]) - 3}.norm.{m[2]}'),
-        (r'decoder(\d)\.(.+)', lambda m: f'decoder.{int(m[1]) - 1}.conv.{m[2]}'),
-        (r'dbn(\d)\.(.+)', lambda m: f'decoder.{int(m[1]) - 1}.conv_norm.{m[2]}'),
-        (r'final\.(.+)', lambda m: f'logit.{m[1]}'),
-    ],
-    # Masked autoencoders named as in timm, decoder beside the encoder: VasoMIM's authors and MAE.
-    'mae': [
-        (r'(cls_token|pos_embed)', lambda m: f'backbone.{m[1]}'),
-        (r'patch_embed\.proj\.(.+)', lambda m: f'backbone.patch_embed.projection.{m[1]}'),
-        (r'blocks\.(\d+)\.(.+)', lambda m: f'backbone.layers.{m[1]}.{_block(m[2])}'),
-        (r'norm\.(.+)', lambda m: f'backbone.ln1.{m[1]}'),
-        (r'decoder_blocks\.(\d+)\.(.+)', lambda m: f'neck.decoder_blocks.{m[1]}.{_block(m[2])}'),
-        (r'decoder_norm\.(.+)', lambda m: f'neck.ln1.{m[1]}'),
-        (r'(mask_token|decoder_pos_embed|decoder_embed\..+|decoder_pred\..+)', lambda m: f'neck.{m[1]}'),
-    ],
-}
-# A tensor name by which a family is known.
-MARKS = {'unext': 'dnorm3.weight', 'mae': 'blocks.0.attn.qkv.weight'}
+LEAST = 0.95  # Share of an encoder's tensors without which it is not loaded or converted.
+WRAPPER = 'module.'  # Before each name where a model wrapped for several GPUs was saved.
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by our names, how the file named them, and the config that they were trained with where it has one."""
+    """Tensors by our names, how the file named them, and the config that they were trained with where it has one.
+
+    ``dropped`` are the tensors that its reader asked to go without, ``notes`` what was done to the others.
+    """
 
     tensors: dict[str, Tensor]
     family: str
     config: str | None = None
+    dropped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +52,7 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)  # Among the matched: positions that came from another grid.
 
     @property
     def share(self) -> float:
@@ -83,8 +62,19 @@ class LoadReport:
     def __str__(self) -> str:
         return (
             f'{self.source}: {len(self.matched)} tensors matched, {len(self.missing)} missing, '
-            f'{len(self.unexpected)} unexpected, {len(self.mismatched)} of another shape'
+            f'{len(self.unexpected)} unexpected, {len(self.mismatched)} of another shape, {len(self.resized)} resized'
         )
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion wrote, from which family, and what it did to the tensors beside renaming them."""
+
+    report: LoadReport
+    family: str
+    written: int
+    with_config: bool
+    notes: tuple[str, ...] = ()
 
 
 def last_checkpoint(work_dir: Path, tell: Callable[[str], Any] = print) -> Path | None:
@@ -181,14 +171,17 @@ def find_weights(source: str | Path) -> Path:
     )
 
 
-def read_checkpoint(source: str | Path) -> Checkpoint:
-    """Read a checkpoint without running code from it, and rename known families to our names.
+def read_checkpoint(source: str | Path, drop: Sequence[str] = (), grid: tuple[int, int] | None = None) -> Checkpoint:
+    """Read a checkpoint without running code from it, and turn the tensors of known families into ours.
 
     Args:
         source: A .safetensors or PyTorch file, the folder of a run, or the name of weights that come with the package.
+        drop: Tensors to go without; see :func:`vasomim.families.adopt`.
+        grid: Patches per column and row, where the number of position embeddings does not tell.
 
     Raises:
-        CheckpointError: If there is no such file, it is damaged, or it holds more than tensors and plain values.
+        CheckpointError: If there is no such file, it is damaged, it holds more than tensors and plain values, or what
+            a plain ViT cannot hold.
     """
     path = find_weights(source)
     config: str | None = None
@@ -209,18 +202,14 @@ def read_checkpoint(source: str | Path) -> Checkpoint:
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
         raise CheckpointError(path, f'it cannot be read: {error}', 'Copy or download it again.') from error
-    return Checkpoint(rename(tensors), detect_family(tensors), config)
-
-
-def detect_family(tensors: dict[str, Tensor]) -> str:
-    """The naming of a checkpoint: 'unext', 'mae' or 'vasomim' (ours)."""
-    return next((family for family, mark in MARKS.items() if mark in tensors), 'vasomim')
+    family = detect_family(tensors)
+    adopted = adopt(tensors, family, path, drop, grid)
+    return Checkpoint(adopted.tensors, family, config, adopted.dropped, adopted.notes)
 
 
 def rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the tensors of a known family our names; a name that no rule knows stays."""
-    rules = FAMILIES.get(detect_family(tensors), [])
-    return {_rename(name, rules): tensor for name, tensor in tensors.items()}
+    """Turn the tensors of a known family into ours; a name that is not known stays."""
+    return adopt(tensors, detect_family(tensors), 'tensors').tensors
 
 
 def load_weights(module: nn.Module, source: str | Path, least: float = 1.0) -> LoadReport:
@@ -237,8 +226,10 @@ def load_weights(module: nn.Module, source: str | Path, least: float = 1.0) -> L
     return load_tensors(module, read_checkpoint(source).tensors, str(source), least)
 
 
-def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str, least: float = 1.0) -> LoadReport:
-    """Load tensors by our names into a module; see :func:`load_weights`."""
+def load_tensors(
+    module: nn.Module, tensors: dict[str, Tensor], source: str, least: float = 1.0, resized: Sequence[str] = ()
+) -> LoadReport:
+    """Load tensors by our names, of which some were ``resized``, into a module; see :func:`load_weights`."""
     own = module.state_dict()
     fitting = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
     report = LoadReport(
@@ -247,6 +238,7 @@ def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str, lea
         missing=sorted(own.keys() - tensors.keys()),
         unexpected=sorted(tensors.keys() - own.keys()),
         mismatched=sorted((own.keys() & tensors.keys()) - fitting.keys()),
+        resized=sorted(fitting.keys() & set(resized)),
     )
     if report.share < least:
         raise CheckpointError(
@@ -258,6 +250,96 @@ def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str, lea
     module.load_state_dict(fitting, strict=False)
     print_log(str(report), logger='current')
     return report
+
+
+def source_grid(checkpoint: Checkpoint, positions: Tensor, source: str | Path) -> tuple[int, int]:
+    """Return the grid of a checkpoint's position embeddings, class token first: from its config, else a square.
+
+    Raises:
+        CheckpointError: If it is neither.
+    """
+    patches = positions.shape[1] - 1
+    if checkpoint.config is not None:
+        backbone = Config.fromstring(checkpoint.config, '.py').model.backbone
+        size, patch = backbone.get('img_size', 224), backbone.get('patch_size') or 16
+        height, width = (size, size) if isinstance(size, int) else size
+        if (height // patch) * (width // patch) == patches:
+            return height // patch, width // patch
+    side = math.isqrt(patches)
+    if side * side != patches:
+        raise CheckpointError(
+            source,
+            f'its {patches} position embeddings form no square, and it carries no config that says their grid.',
+            'Say it with --grid of `vasomim convert`, or take the checkpoint that the training wrote with its config.',
+        )
+    return side, side
+
+
+def convert_checkpoint(
+    source: str | Path,
+    target: str | Path,
+    to: str = 'vasomim',
+    drop: Sequence[str] = (),
+    grid: tuple[int, int] | None = None,
+    resize: tuple[int, int] | None = None,
+) -> Conversion:
+    """Write a checkpoint under the names of another project; its family is detected.
+
+    Args:
+        source: As in :func:`read_checkpoint`; of a run's folder the best checkpoint, else the last.
+        target: The file to write: .safetensors, or .pth for what cannot read that.
+        to: 'vasomim', 'mmpretrain', 'timm', 'mae' or 'hf'.
+        drop: Tensors to go without; see :func:`vasomim.families.adopt`.
+        grid: Patches per column and row of the position embeddings; None for what the config says, else a square.
+        resize: Patches per column and row that the position embeddings are resized to; None leaves them.
+
+    Returns:
+        What became of the tensors.
+
+    Raises:
+        CheckpointError: If the source cannot be read, the target has another suffix, the encoder lacks more than one in
+            twenty of its tensors, or holds what the target has no place for.
+    """
+    target = Path(target)
+    if target.suffix not in ('.safetensors', '.pth', '.pt'):
+        cure = 'Name it with .safetensors, or with .pth for programs that read nothing else.'
+        raise CheckpointError(target, f'there is no format {target.suffix or "without a suffix"} to write.', cure)
+    path = best_checkpoint(source)
+    checkpoint = read_checkpoint(path, drop, grid)
+    tensors, left = dict(checkpoint.tensors), list(checkpoint.dropped)
+    if checkpoint.family not in ('vasomim', 'unext'):
+        others = [name for name in tensors if not name.startswith(('backbone.', 'neck.'))]
+        for name in others:
+            if not HEADS.fullmatch(name):
+                cure = f'Convert it with --drop {name} to go without it.'
+                raise CheckpointError(path, f'{name} has no place in an encoder or decoder of ours.', cure)
+            tensors.pop(name)
+        left += others
+    resized = _resize_positions(tensors, checkpoint, path, grid, resize) if resize else []
+    theirs, unnamed = translate(tensors, to, path)
+    wanted = expected(tensors) if to != 'vasomim' or checkpoint.family != 'vasomim' else []
+    if to != 'vasomim' and not wanted:
+        cure = 'Convert it without --to, or take a checkpoint of an encoder.'
+        raise CheckpointError(path, f'it holds no plain ViT, for which {to} would have names.', cure)
+    report = LoadReport(
+        str(path),
+        matched=sorted(tensors.keys() - set(unnamed)),
+        missing=sorted(set(wanted) - tensors.keys()),
+        unexpected=sorted([*left, *unnamed]),
+        resized=resized,
+    )
+    if len(report.missing) > (1 - LEAST) * len(wanted):
+        cure = 'Take a checkpoint with the whole encoder.'
+        raise CheckpointError(path, f'its encoder is not whole: {report.missing[0]} is missing ({report}).', cure)
+    config = None if resized or to not in ('vasomim', 'mmpretrain') else checkpoint.config
+    if target.suffix == '.safetensors':
+        save_weights(theirs, target, config)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        key = {'mae': 'model', 'vasomim': 'state_dict', 'mmpretrain': 'state_dict'}.get(to)
+        meta = {'meta': {'cfg': config}} if config else {}
+        torch.save({key: theirs, **meta} if key else theirs, target)
+    return Conversion(report, checkpoint.family, len(theirs), config is not None, checkpoint.notes)
 
 
 def load_model(source: str | Path, device: str | torch.device = 'cpu') -> nn.Module:
@@ -311,30 +393,28 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], str | None]:
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(path, 'it holds no tensors.', 'Take a checkpoint or a state dict.')
+    if all(name.startswith(WRAPPER) for name in tensors):
+        tensors = {name.removeprefix(WRAPPER): tensor for name, tensor in tensors.items()}
     return tensors, config
 
 
-def _rename(name: str, rules: list[Rule]) -> str:
-    for pattern, build in rules:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return build(match)
-    return name
-
-
-def _shifted_mlp(name: str) -> str:
-    return re.sub(r'^mlp\.', '', name.replace('mlp.dwconv.dwconv', 'depthwise')).replace('norm2.', 'norm.')
-
-
-def _block(name: str) -> str:
-    for theirs, ours in (
-        ('norm1.', 'ln1.'),
-        ('norm2.', 'ln2.'),
-        ('mlp.fc1.', 'ffn.layers.0.0.'),
-        ('mlp.fc2.', 'ffn.layers.1.'),
-    ):
-        name = name.replace(theirs, ours)
-    return name
+def _resize_positions(
+    tensors: dict[str, Tensor],
+    checkpoint: Checkpoint,
+    path: Path,
+    grid: tuple[int, int] | None,
+    resize: tuple[int, int],
+) -> list[str]:
+    resized = []
+    for name in (POSITIONS, 'neck.decoder_pos_embed'):
+        if name in tensors:
+            from_grid = grid or source_grid(checkpoint, tensors[name], path)
+            if tensors[name].shape[1] != 1 + from_grid[0] * from_grid[1]:
+                what = f'{name} has {tensors[name].shape[1] - 1} positions, not {from_grid[0]} x {from_grid[1]}.'
+                raise CheckpointError(path, what, 'Give the grid of the checkpoint as --grid ROWS COLUMNS.')
+            tensors[name] = resize_positions(tensors[name], from_grid, resize)
+            resized.append(name)
+    return resized
 
 
 def _first_misfit(report: LoadReport, own: dict[str, Tensor], tensors: dict[str, Tensor]) -> str:

@@ -1,11 +1,12 @@
-"""``vasomim convert``: a checkpoint under this project's names, as safetensors."""
+"""``vasomim convert``: a checkpoint under this project's names or those of another, as safetensors."""
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
-SUMMARY = "Convert a checkpoint (VasoMIM's authors, MAE, UNeXt, mmengine) to safetensors with this project's names."
+SUMMARY = "Convert a checkpoint between this project's names and those of VasoMIM's authors, MAE, timm, transformers."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,25 +16,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help='a .pth, .pt or .safetensors file, or the folder of a run: its best checkpoint, else its last',
     )
-    parser.add_argument('target', type=Path, help='the .safetensors file to write')
+    parser.add_argument('target', type=Path, help='the .safetensors file to write; .pth for what reads nothing else')
+    parser.add_argument(
+        '--to',
+        default='vasomim',
+        choices=('vasomim', 'mmpretrain', 'timm', 'mae', 'hf'),
+        help='whose names the target has (default: vasomim); the names of the source are detected',
+    )
+    parser.add_argument(
+        '--drop',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help='go without a tensor, or without all that a name holds; may be repeated',
+    )
+    parser.add_argument(
+        '--grid',
+        nargs=2,
+        type=int,
+        metavar=('ROWS', 'COLUMNS'),
+        help='the grid of the position embeddings, where they form no square and no config says it',
+    )
+    parser.add_argument(
+        '--resize',
+        nargs=2,
+        type=int,
+        metavar=('ROWS', 'COLUMNS'),
+        help='resize the position embeddings to this grid of patches',
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Convert, and print what was found.
+    """Convert, and print what was found, left out and changed.
 
     Raises:
-        CheckpointError: If the source cannot be read, or the target is not named .safetensors.
+        CheckpointError: If the source cannot be read, or cannot be converted without loss.
     """
-    from vasomim.checkpoint import best_checkpoint, read_checkpoint, save_weights
-    from vasomim.errors import CheckpointError
+    from vasomim.checkpoint import convert_checkpoint
+    from vasomim.errors import ConfigError
 
-    if options.target.suffix != '.safetensors':
-        raise CheckpointError(options.target, 'only safetensors files are written.', 'Name it with .safetensors.')
-    source = best_checkpoint(options.source)
-    checkpoint = read_checkpoint(source)
-    save_weights(checkpoint.tensors, options.target, checkpoint.config)
-    print(
-        f'{source} ({checkpoint.family}) -> {options.target}: {len(checkpoint.tensors)} tensors'
-        f'{", with its config" if checkpoint.config else ""}'
+    for name in ('grid', 'resize'):
+        value = getattr(options, name)
+        if value and min(value) < 1:
+            raise ConfigError(f'--{name}', f'{value[0]} x {value[1]} is no grid.', 'Give rows and columns, 1 or more.')
+    done = convert_checkpoint(
+        options.source,
+        options.target,
+        options.to,
+        options.drop,
+        tuple(options.grid) if options.grid else None,
+        tuple(options.resize) if options.resize else None,
     )
+    report = done.report
+    print(
+        f'{report.source} ({done.family}) -> {options.target} ({options.to}): {done.written} tensors'
+        f'{", with its config" if done.with_config else ""}'
+    )
+    print(
+        f'{len(report.matched)} tensors matched, {len(report.missing)} missing, {len(report.unexpected)} left out, '
+        f'{len(report.resized)} resized'
+    )
+    if report.missing:
+        print(f'missing: {", ".join(report.missing)}')
+    if report.unexpected:
+        print(f'left out: {grouped(report.unexpected)}')
+    for note in done.notes:
+        print(f'note: {note}')
+    if options.to == 'hf' or done.family == 'hf':
+        print("note: this project normalizes with layer_norm_eps 1e-6, transformers' ViT by default with 1e-12")
     return 0
+
+
+def grouped(names: list[str]) -> str:
+    """Return what tensors belong to, with their number where there are several: 'head (2), mask_token'."""
+    parts = Counter(name.split('.')[0] if name.count('.') else name for name in names)
+    return ', '.join(f'{part} ({count})' if count > 1 else part for part, count in parts.items())

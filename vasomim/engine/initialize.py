@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from mmpretrain.models.utils import resize_pos_embed
-from torch import Tensor, nn
+from torch import nn
 
-from vasomim.checkpoint import Checkpoint, LoadReport, load_tensors, read_checkpoint
+from vasomim.checkpoint import LEAST, LoadReport, load_tensors, read_checkpoint, source_grid
 from vasomim.engine.terminal import tell
-from vasomim.errors import CheckpointError
+from vasomim.families import resize_positions
 from vasomim.registry import HOOKS
 
 PREFIX = 'backbone.'
-LEAST = 0.95
 
 
 @HOOKS.register_module()
@@ -70,34 +66,9 @@ def load_encoder(backbone: nn.Module, source: str | Path, least: float = LEAST) 
         name[len(PREFIX) :]: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(PREFIX)
     } or checkpoint.tensors
     positions, grid = tensors.get('pos_embed'), getattr(backbone, 'patch_resolution', None)
+    resized = []
     if positions is not None and grid is not None and positions.shape[1] != 1 + grid[0] * grid[1]:
-        tensors = {**tensors, 'pos_embed': resized(positions, source_grid(checkpoint, positions, source), tuple(grid))}
-    return load_tensors(backbone, tensors, str(source), least)
-
-
-def resized(positions: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
-    """Return position embeddings (1, 1 + h * w, C), class token first, for another grid, by bicubic interpolation."""
-    return resize_pos_embed(positions, source, target, mode='bicubic', num_extra_tokens=1)
-
-
-def source_grid(checkpoint: Checkpoint, positions: Tensor, source: str | Path) -> tuple[int, int]:
-    """Return the grid of a checkpoint's position embeddings: from its config, else a square.
-
-    Raises:
-        CheckpointError: If it is neither.
-    """
-    patches = positions.shape[1] - 1
-    if checkpoint.config is not None:
-        backbone = Config.fromstring(checkpoint.config, '.py').model.backbone
-        size, patch = backbone.get('img_size', 224), backbone.get('patch_size') or 16
-        height, width = (size, size) if isinstance(size, int) else size
-        if (height // patch) * (width // patch) == patches:
-            return height // patch, width // patch
-    side = math.isqrt(patches)
-    if side * side != patches:
-        raise CheckpointError(
-            source,
-            f'its {patches} position embeddings form no square, and it carries no config that says their grid.',
-            'Take the checkpoint that the training wrote, which carries its config.',
-        )
-    return side, side
+        from_grid = source_grid(checkpoint, positions, source)
+        tensors = {**tensors, 'pos_embed': resize_positions(positions, from_grid, tuple(grid), prefix=1)}
+        resized.append('pos_embed')
+    return load_tensors(backbone, tensors, str(source), least, resized)
