@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -23,6 +24,23 @@ def span(values: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
+def ticks(low: float, high: float, whole: bool = False) -> list[tuple[float, str]]:
+    """Return round numbers between two limits, three to seven of them, and how they are written.
+
+    Args:
+        low: Lower limit.
+        high: Upper limit, above it.
+        whole: Whether only whole numbers make sense.
+    """
+    power = 10.0 ** math.floor(math.log10((high - low) / 2))
+    step = next(factor * power for factor in (5, 2, 1, 0.5) if (high - low) / (factor * power) >= 2.5)
+    if whole:
+        step = max(1.0, step)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [(number * step, f'{number * step:.{decimals}f}') for number in range(first, last + 1)]
+
+
 def text(x: float, y: float, content: str, anchor: str = 'start') -> str:
     """Return a label."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(content)}</text>'
@@ -34,12 +52,11 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 
 def axis(low: float, high: float, y: float, unit: float) -> list[str]:
-    """Return an axis with five ticks."""
+    """Return an axis with its ticks."""
     parts = [line(LEFT, y, WIDTH - RIGHT, y, 'axis')]
-    for step in range(5):
-        x = LEFT + (WIDTH - LEFT - RIGHT) * step / 4
-        value = low + (high - low) * step / 4
-        parts += [line(x, y, x, y + 4, 'axis'), text(x, y + 17, f'{unit * value:.1f}', 'middle')]
+    for value, label in ticks(unit * low, unit * high):
+        x = LEFT + (WIDTH - LEFT - RIGHT) * (value / unit - low) / (high - low)
+        parts += [line(x, y, x, y + 4, 'axis'), text(x, y + 17, label, 'middle')]
     return parts
 
 
@@ -99,12 +116,12 @@ def curves(title: str, series: Mapping[str, Sequence[tuple[float, float]]], unit
     low, high = span([y for _, y in points])
     base, height = 220, 200
     parts = [line(60, base, WIDTH - RIGHT, base, 'axis'), line(60, base - height, 60, base, 'axis')]
-    for step in range(5):
-        x, y = 60 + (WIDTH - 60 - RIGHT) * step / 4, base - height * step / 4
-        parts += [
-            text(x, base + 17, f'{left + (right - left) * step / 4:.3g}', 'middle'),
-            text(54, y + 4, f'{unit * (low + (high - low) * step / 4):.3g}', 'end'),
-        ]
+    for value, label in ticks(left, right, whole=all(float(x).is_integer() for x, _ in points)):
+        x = 60 + (WIDTH - 60 - RIGHT) * (value - left) / (right - left)
+        parts += [line(x, base, x, base + 4, 'axis'), text(x, base + 17, label, 'middle')]
+    for value, label in ticks(unit * low, unit * high):
+        y = base - height * (value / unit - low) / (high - low)
+        parts += [line(56, y, 60, y, 'axis'), text(54, y + 4, label, 'end')]
     parts.append(text(WIDTH / 2, base + 34, across, 'middle'))
     said = []
     for index, (label, values) in enumerate(series.items()):

@@ -11,6 +11,12 @@ MISSING = 'missing'
 Table = Mapping[str, Any]
 
 
+def seeds_of(table: Table) -> str:
+    """Return the number of seeds in words."""
+    number = len(table['seeds'])
+    return '1 seed' if number == 1 else f'{number} seeds'
+
+
 def figure(value: float | None, metric: str = '', digits: int = 2) -> str:
     """Return a score in percent (HD95 as it is), or the word for a missing one."""
     if value is None:
@@ -159,18 +165,20 @@ def tie_lines(table: Table) -> list[str]:
 
 def page(table: Table) -> str:
     """Return LEADERBOARD.md."""
-    baseline = titles(table).get(table['family'].get('baseline') or '', 'none')
+    baseline = titles(table).get(table['family'].get('baseline') or '')
     lines = [f'# {table["title"]}', '', *(f'> {note}' + '\n>' for note in table['notes'])]
     lines[-1] = lines[-1].removesuffix('\n>')
-    lines += ['', f'Mean ± deviation over {len(table["seeds"])} seeds, in percent; HD95 in pixels.', '']
+    lines += ['', f'Mean ± deviation over {seeds_of(table)}, in percent; HD95 in pixels.', '']
     lines += [grid(*main_rows(table))]
     errors = [f'- {row["task"]}, {row["method"]}, {error}' for row in table['results'] for error in row['errors']]
     if errors:
         lines += ['## Failed cells', '', *(escape(error) for error in errors), '']
-    lines += [f'## Comparisons with {baseline}', '']
-    alpha, size = table['family']['alpha'], table['family']['size']
-    lines += [f'Paired per image; Holm over {size} comparisons in each task; alpha {alpha}; power 0.8.', '']
-    lines += [grid(*comparison_rows(table)), '## Tie groups', '', *(f'- {line}' for line in tie_lines(table)), '']
+    if baseline is not None:
+        alpha, size = table['family']['alpha'], table['family']['size']
+        lines += [f'## Comparisons with {baseline}', '']
+        lines += [f'Paired per image; Holm over {size} comparisons in each task; alpha {alpha}; power 0.8.', '']
+        lines += [grid(*comparison_rows(table))]
+    lines += ['## Tie groups', '', *(f'- {line}' for line in tie_lines(table)), '']
     for part, title in (('subgroups', 'Subgroups'), ('cross', 'Trained on one set, tested on another')):
         if table[part]:
             lines += [f'## {title}', '', grid(*simple_rows(table, part))]

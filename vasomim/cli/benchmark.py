@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import os
 import time
@@ -312,7 +311,7 @@ def carry_out(options: argparse.Namespace) -> int:
     for line in compare(progress, time.monotonic() - started, found.wall if found.seconds else None):
         say(line)
     if options.smoke:
-        write_report(results, work_dir, options, entries)
+        write_report(results, work_dir, plan.protocol, entries)  # Of what was chosen: it is a trial.
     return 1 if progress.failed or progress.blocked else 0
 
 
@@ -333,18 +332,11 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def write_report(results: Path, folder: Path, options: argparse.Namespace, entries: Entries) -> None:
+def write_report(results: Path, folder: Path, protocol: Protocol, entries: Entries) -> None:
     """Write the pages of the leaderboard and say where they are."""
-    try:
-        write_leaderboard = importlib.import_module('vasomim.benchmark.report').write_leaderboard
-    except ModuleNotFoundError as error:
-        if error.name != 'vasomim.benchmark.report':
-            raise
-        say('this installation has no vasomim.benchmark.report, so no page was written')
-        return
+    from vasomim.benchmark.report import write_leaderboard
     from vasomim.benchmark.store import Store
 
-    protocol = entries.protocol(options.protocol or (SMOKE if options.smoke else 'main'))
     for path in write_leaderboard(Store(results), folder, protocol, entries):
         say(f'wrote {path}')
 

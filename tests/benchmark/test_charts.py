@@ -1,0 +1,25 @@
+"""Axes of the charts: round numbers that lie inside and differ from one another."""
+
+from itertools import pairwise
+
+import pytest
+
+from vasomim.benchmark.charts import curves, ticks
+
+
+@pytest.mark.parametrize(
+    ('low', 'high'), [(0.0, 1.0), (1.0771, 1.0783), (61.23, 64.9), (-3.0, 250.0), (0.88, 3.12), (99.0, 101.0)]
+)
+def test_ticks_are_round_inside_and_distinct(low, high):
+    found = ticks(low, high)
+    assert 2 <= len(found) <= 7
+    assert all(low - 1e-9 <= value <= high + 1e-9 and float(label) == pytest.approx(value) for value, label in found)
+    assert len({label for _, label in found}) == len(found)
+    steps = {round(second[0] - first[0], 9) for first, second in pairwise(found)}
+    assert len(steps) == 1
+
+
+def test_epochs_are_whole_numbers():
+    assert [label for _, label in ticks(0.88, 3.12, whole=True)] == ['1', '2', '3']
+    page = curves('loss', {'a': [(1, 1.0781), (2, 1.0776), (3, 1.0774)]}, 1.0, 'epoch')
+    assert '>2<' in page and '>1.44<' not in page
