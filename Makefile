@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 BIN_OPENMMLAB := $(VENV_OPENMMLAB)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-openmmlab lint docs browser clean
+.PHONY: help install quickstart test test-slow test-openmmlab lint docs browser clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -20,11 +20,14 @@ quickstart: install ## Pre-train a tiny VasoMIM on simulated angiograms and draw
 	$(BIN)/vasomim extract data/quickstart
 	$(BIN)/vasomim train configs/pretrain/quickstart.py --work-dir work_dirs/quickstart --resume
 	$(BIN)/vasomim visualize work_dirs/quickstart data/quickstart work_dirs/quickstart/reconstructions.png
-	$(BIN)/vasomim benchmark run --smoke --seeds 1 --only task=arcade_v method=vasomim,scratch --no-estimate --jobs 2 \
-		--work-dir work_dirs/quickstart/benchmark --results work_dirs/quickstart/benchmark/results
+	$(BIN)/vasomim benchmark run --smoke --seeds 1 --only task=arcade_v method=vasomim,scratch \
+		--no-estimate --jobs 2 --work-dir work_dirs/quickstart/benchmark --results work_dirs/quickstart/benchmark/results
 
-test: install ## Run the tests on the default stack
-	$(BIN)/python -m pytest
+test: install ## Run the tests on the default stack, but for the slow ones
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: install ## Run the slow tests: whole trainings, kills and restarts, every command of the README
+	$(BIN)/python -m pytest -m slow
 
 test-openmmlab: $(VENV_OPENMMLAB)/.installed ## Build, train and resume each library on OpenMMLab's own last releases
 	$(BIN_OPENMMLAB)/python -m pytest tests/smoke tests/test_compat.py
