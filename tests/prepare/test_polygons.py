@@ -84,6 +84,13 @@ SQUARE = [2, 2, 6, 2, 6, 6, 2, 6]
             None,
             ['polygons without an area left out', 'instances without a usable polygon left out'],
         ),
+        (  # On a line, but for rounding: (0.1 + 0.2) x 3 is not 0.9.
+            {'segmentation': [[0.1, 0.2, 0.3, 0.6, 0.7, 1.4, 0.9, 1.8]]},
+            None,
+            ['polygons without an area left out', 'instances without a usable polygon left out'],
+        ),
+        ({'segmentation': [SQUARE], 'bbox': [5, 5, 4, 4]}, (2, 2, 4, 4), ['boxes made again from their polygons']),
+        ({'segmentation': [SQUARE], 'bbox': [2, 2, 4, 5]}, (2, 2, 4, 5), []),
         (
             {'segmentation': [[20, 20, 30, 20, 30, 30]], 'bbox': [20, 20, 10, 10]},
             None,

@@ -148,6 +148,17 @@ def edit(path: Path, change) -> None:
         (lambda c: c['images'][0].update(width=None), 'has the size None x'),
         (lambda c: c['annotations'].append(5), "an entry of 'annotations' has no 'id'"),
         (lambda c: c['annotations'][0].update(segmentation={'counts': []}), 'run-length codes'),
+        (lambda c: c['annotations'][0].update(image_id=[7]), 'has the image_id [7]'),
+        (lambda c: c['categories'][0].update(id='1'), "an entry of 'categories' has the id '1'"),
+        (lambda c: c['annotations'].clear(), 'no usable annotation: none is listed'),
+        (
+            lambda c: [each.update(category_id=26) for each in c['annotations']],
+            'no usable annotation: 3 annotations of other classes left out',
+        ),
+        (
+            lambda c: [each.update(id=str(each['id'])) for each in c['images']],
+            'no usable annotation: 3 annotations of images that are not listed left out',
+        ),
     ],
 )
 def test_wrong_annotations_are_errors(arcade, tmp_path, capsys, change, message):
@@ -336,6 +347,40 @@ def test_a_folder_of_coco_boxes(tmp_path, capsys):
     assert [each['category_id'] for each in found['annotations']] == [2]
     edit(source / 'annotations' / 'val.json', lambda content: content['categories'][0].update(name='wire'))
     assert 'are not those of the other files' in refused(capsys, 'folder', source, tmp_path / 'other')
+
+
+def test_crowds_are_left_out_and_classes_have_names_of_their_own(tmp_path, capsys):
+    source = tmp_path / 'boxes'
+    for k in range(4):
+        write_png(source / 'images' / f'{"abcd"[k]}_1.png', frame(k))
+    images = [{'id': k, 'file_name': f'{"abcd"[k]}_1.png', 'width': SIZE, 'height': SIZE} for k in range(4)]
+    entries = [coco_entry(1, 0, 1, 2, 2, 8), {**coco_entry(2, 1, 2, 2, 2, 8), 'iscrowd': 1}]
+    write_coco(source / 'boxes.json', images, entries, {1: 'stenosis', 2: 'calcium'})
+    assert prepare('folder', source, tmp_path / 'out') == 0
+    assert '1 annotations of crowds left out (boxes.json annotation 2 of b_1.png)' in capsys.readouterr().out
+    counts = read_description(tmp_path / 'out')['counts']
+    assert sum(counts[split]['instances'] for split in counts) == 1
+    write_coco(source / 'boxes.json', images, entries, {1: 'stenosis', 2: 'stenosis'})
+    assert "2 categories are called 'stenosis'" in refused(capsys, 'folder', source, tmp_path / 'other')
+
+
+def test_inverted_masks_and_empty_splits_are_pointed_out(tmp_path, capsys):
+    source = write_pairs(tmp_path / 'pairs', ['a_1', 'b_1'], (255, 0))
+    assert prepare('folder', source, tmp_path / 'out') == 0
+    printed = capsys.readouterr().out
+    assert f'{source / "masks"}: 95 % are 255' in printed  # Of 64 columns 1 + 2 are dark.
+    assert 'warning: no frame for val' in printed and 'no frame for train' not in printed
+
+
+def test_sets_with_a_layout_of_their_own_are_not_taken_for_folders(arcade, tmp_path, capsys):
+    assert 'looks like ARCADE; did you mean `arcade`?' in refused(capsys, 'folder', arcade, tmp_path / 'out')
+    assert 'looks like ARCADE syntax; did' in refused(capsys, 'folder', arcade / 'syntax', tmp_path / 'out')
+    assert 'looks like ARCADE syntax; did' in refused(capsys, 'stenosis', arcade / 'syntax', tmp_path / 'out')
+    assert prepare('arcade', arcade, tmp_path / 'sets') == 0
+    for kind in ('folder', 'caxf'):
+        error = refused(capsys, kind, tmp_path / 'sets' / 'arcade_v', tmp_path / 'again')
+        assert 'a set that is prepared already' in error
+    assert not (tmp_path / 'again').exists()
 
 
 def test_a_folder_of_another_set_is_recognized(arcade, tmp_path, capsys):

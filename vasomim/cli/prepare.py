@@ -88,6 +88,9 @@ def run(options: argparse.Namespace) -> int:
         with progress(f'Preparing {plan.name}') as report:
             repairs = write_plan(plan, root, report)
         print(f'{root}: {", ".join(count_line(plan))}. Splits: {plan.split_rule}.')
+        for split in ('train', 'val', 'test'):
+            if not any(frame.split == split for frame in plan.frames):
+                print(f'  warning: no frame for {split}; change --val or --test, or prepare more patients or series.')
         for line in repairs.lines():
             print(f'  {line}')
     if workplace.exists():  # Only where this or an earlier, stopped run unpacked an archive.

@@ -76,9 +76,6 @@ def read_task(folder: Path, skip_missing: bool) -> tuple[list[Frame], Repairs]:
         for image in sorted(images, key=lambda image: (len(image.path.stem), image.path.stem)):
             name = f'{task}_{split}_{image.path.stem}'
             frames.append(Frame(name, split, image.path, None, image.instances, image.size, side_of(image)))
-    if not any(frame.instances for frame in frames):
-        why = '; '.join(repairs.lines()) or 'none is listed'
-        raise DatasetError(folder, f'no usable annotation of the task {task}: {why}.', 'Unpack the archive again.')
     return frames, repairs
 
 

@@ -47,6 +47,8 @@ def load_coco(path: Path) -> dict[str, Any]:
             lacking = [name for name in needed if not isinstance(entry, dict) or name not in entry]
             if lacking:
                 raise DatasetError(path, f"an entry of '{key}' has no '{lacking[0]}'.", 'Export the file again.')
+            for name in needed:
+                check_id(path, key, name, entry[name])
             if key == 'images' and not all(is_length(entry[side]) for side in ('width', 'height')):
                 what = f'{entry["file_name"]} has the size {entry["width"]} x {entry["height"]}.'
                 raise DatasetError(path, what, 'Width and height are numbers of pixels; export the file again.')
@@ -55,6 +57,20 @@ def load_coco(path: Path) -> dict[str, Any]:
             what = f"{len(twice)} ids stand more than once in '{key}' (first: {twice[0]})."
             raise DatasetError(path, what, 'Ids have to differ, or annotations land on wrong images.')
     return content
+
+
+def check_id(path: Path, key: str, name: str, value: Any) -> None:
+    """Check the kind of an id: those of categories are whole numbers, others may be texts as well.
+
+    Raises:
+        DatasetError: If it is of another kind.
+    """
+    if name not in ('id', 'image_id', 'category_id'):
+        return
+    of_category = name == 'category_id' or (key == 'categories' and name == 'id')
+    if isinstance(value, bool) or not isinstance(value, int if of_category else int | float | str):
+        what = f"an entry of '{key}' has the {name} {value!r}."
+        raise DatasetError(path, what, 'Ids are whole numbers; export the file again.')
 
 
 def is_length(value: Any) -> bool:
@@ -86,11 +102,16 @@ def check_categories(path: Path, content: Mapping[str, Any], published: Mapping[
 
 
 def check_used(path: Path, content: Mapping[str, Any]) -> None:
-    """Check that every annotation's category is listed.
+    """Check that every annotation's category is listed, and that categories have names of their own.
 
     Raises:
-        DatasetError: If one is not.
+        DatasetError: If one is not listed, or two share a name.
     """
+    names = Counter(str(entry['name']) for entry in content['categories'])
+    for name, times in names.items():
+        if times > 1:
+            what = f"{times} categories are called '{name}'."
+            raise DatasetError(path, what, 'Classes are told apart by their names: rename or join them.')
     listed = {entry['id'] for entry in content['categories']}
     unknown = Counter(entry['category_id'] for entry in content['annotations'] if entry['category_id'] not in listed)
     if unknown:
@@ -120,9 +141,10 @@ def read_coco(
         label: Names the file in the list of repairs.
 
     Raises:
-        DatasetError: If images are missing on disk, or an annotation cannot be understood.
+        DatasetError: If images are missing on disk, an annotation cannot be understood, or no object is left.
     """
     label = label or path.name
+    everything, repairs = repairs, Repairs()
     for number in repeated_ids(content['annotations']):
         repairs.add('annotation ids that stood more than once made unique', f'{label} id {number}')
     by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
@@ -151,6 +173,9 @@ def read_coco(
             if category is None:
                 repairs.add('annotations of other classes left out', place)
                 continue
+            if entry.get('iscrowd'):  # One outline of many objects, which is none of them.
+                repairs.add('annotations of crowds left out', place)
+                continue
             instance = read_instance(entry, category, width, height, place, repairs)
             if instance is not None:
                 instances.append(instance)
@@ -158,4 +183,8 @@ def read_coco(
     for entry in (entry for entries in by_image.values() for entry in entries):
         place = f'{label} annotation {entry["id"]}'
         repairs.add('annotations of images that are not listed left out', place)
+    if not any(image.instances for image in found):
+        why = '; '.join(repairs.lines()) or 'none is listed'
+        raise DatasetError(path, f'no usable annotation: {why}.', 'Export or unpack the file again.')
+    everything.update(repairs)
     return found

@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 from vasomim.errors import DatasetError
 from vasomim.images import read_grey
+from vasomim.prepare.plan import Repairs
 
 SHOWN = 6
 
 
 def find_grey_values(
-    paths: Sequence[Path], threshold: int | None = None, report: Callable[[int, int], None] | None = None
+    paths: Sequence[Path],
+    threshold: int | None = None,
+    report: Callable[[int, int], None] | None = None,
+    repairs: Repairs | None = None,
 ) -> dict[int, int]:
     """Find the two grey values of a set of masks: the lower one is the background.
 
@@ -25,6 +29,7 @@ def find_grey_values(
         paths: The masks.
         threshold: Grey levels above it are foreground, whatever they are; None: there must be two of them.
         report: Called with (masks looked at, masks in all).
+        repairs: Told where more pixels are foreground than background, as in masks that somebody inverted.
 
     Returns:
         Class index of each grey value.
@@ -35,8 +40,11 @@ def find_grey_values(
     if threshold is not None:
         return {value: int(value > threshold) for value in range(256)}
     first: dict[int, Path] = {}
+    pixels = np.zeros(256, np.int64)
     for number, path in enumerate(paths, start=1):
-        for value in np.unique(read_grey(path)).tolist():
+        counts = np.bincount(read_grey(path).ravel(), minlength=256)
+        pixels += counts
+        for value in np.flatnonzero(counts).tolist():
             first.setdefault(value, path)
         if len(first) > 2:
             used = sorted(first)
@@ -56,6 +64,9 @@ def find_grey_values(
             'Masks of two grey values are needed; look at one of them.',
         )
     low, high = sorted(first)
+    if repairs is not None and pixels[high] > pixels[low]:
+        share = f'{paths[0].parent}: {100 * pixels[high] / pixels.sum():.0f} % are {high}'
+        repairs.add('folder of masks with more foreground (brighter) than background: inverted?', share)
     return {low: 0, high: 1}
 
 

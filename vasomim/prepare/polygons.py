@@ -14,6 +14,12 @@ from vasomim.prepare.plan import Box, Instance, Repairs
 ROUNDING = 0.05
 """Pixels that a coordinate may lie outside the image without being counted: published ones have two decimals."""
 
+LEAST_AREA = 1e-6
+"""Square pixels; what lies on a line has less, though rounding seldom leaves it at exactly 0."""
+
+LEAST_OVERLAP = 0.5
+"""IoU of a box with its polygons; those of ARCADE agree to the last decimal."""
+
 Points = NDArray[np.float64]
 
 
@@ -42,9 +48,10 @@ def read_instance(
         repairs.add('instances without a usable polygon left out', place)
         return None
     given = read_box(entry.get('bbox'), width, height, place, repairs)
-    if polygons and given is None:
+    around = box_of(polygons) if polygons else None
+    if around is not None and (given is None or iou(given, around) < LEAST_OVERLAP):
         repairs.add('boxes made again from their polygons', place)
-        given = read_box(box_of(polygons), width, height, place, repairs)
+        given = read_box(around, width, height, place, repairs)
     if given is None:
         repairs.add('instances without a usable box left out', place)
         return None
@@ -71,13 +78,13 @@ def read_polygons(
         points: Points = numbers[: numbers.size // 2 * 2].reshape(-1, 2)
         if numbers.size % 2:
             repairs.add('polygons with an odd number of coordinates: the last one left out', place)
-        if area(points) == 0:
+        if area(points) < LEAST_AREA:
             repairs.add('polygons without an area left out', place)
             continue
         outside = max(-points.min(), (points - (width, height)).max())
         if outside > 0:
             points = clip(points, width, height)
-            if area(points) == 0:
+            if area(points) < LEAST_AREA:
                 repairs.add('polygons outside the image left out', place)
                 continue
             if outside > ROUNDING:
@@ -143,6 +150,16 @@ def box_of(polygons: Sequence[Points]) -> Box:
     points = np.concatenate(polygons)
     (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
     return left, top, right - left, bottom - top
+
+
+def iou(first: Box, second: Box) -> float:
+    """Return the intersection over union of two boxes of positive size, in [0, 1]."""
+    sides = (
+        min(first[axis] + first[axis + 2], second[axis] + second[axis + 2]) - max(first[axis], second[axis])
+        for axis in (0, 1)
+    )
+    common = np.prod([max(side, 0.0) for side in sides])
+    return float(common / (first[2] * first[3] + second[2] * second[3] - common))
 
 
 def clip(points: Points, width: int, height: int) -> Points:

@@ -46,8 +46,13 @@ class Kind:
     title: str
 
 
+PREPARED = Kind('', 'a set that is prepared already')
+
+
 def recognize(root: Path) -> Kind | None:
     """Tell which published set a folder is; None if it resembles none."""
+    if (root / 'dataset.json').is_file() and (root / 'splits').is_dir():
+        return PREPARED
     if any((root / task / split / 'annotations').is_dir() for task in ('syntax', 'stenosis') for split in SPLITS):
         return Kind('arcade', 'ARCADE')
     for split in SPLITS:
@@ -95,7 +100,26 @@ def find_root(command: str, source: Path) -> Path:
     place, kind = next(iter(kinds.items()))
     if kind.command == command:
         raise DatasetError(place, f'this looks like {kind.title} alone.', f'{cure} Here that is {place.parent}.')
-    raise DatasetError(place, f'this looks like {kind.title}; did you mean `{kind.command}`?', cure)
+    raise other_set(place, kind, cure)
+
+
+def refuse_other_sets(root: Path) -> None:
+    """Check that a folder which is to be read as anybody's is none of the sets that have a layout of their own.
+
+    Raises:
+        DatasetError: If it is, or holds one.
+    """
+    for place in (root, *sorted(path for path in root.glob('*') if path.is_dir())):
+        kind = recognize(place)
+        if kind and (kind.command in ('arcade', 'xcav', 'pretrain') or (kind is PREPARED and place == root)):
+            raise other_set(place, kind, 'Their own commands know classes, lists and patients that `folder` does not.')
+
+
+def other_set(place: Path, kind: Kind, cure: str) -> DatasetError:
+    """Return the error that a folder is another set."""
+    if kind is PREPARED:
+        return DatasetError(place, f'this looks like {kind.title}.', 'Use it as it is: `vasomim train ... --data`.')
+    return DatasetError(place, f'this looks like {kind.title}; did you mean `{kind.command}`?', cure)
 
 
 def is_whole(place: Path, kind: Kind) -> bool:

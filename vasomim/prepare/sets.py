@@ -14,7 +14,7 @@ from vasomim.prepare.coco import check_used, load_coco, read_coco
 from vasomim.prepare.grouping import patients, series, split_by_group
 from vasomim.prepare.masks import find_grey_values
 from vasomim.prepare.plan import SPLITS, Frame, Instance, Plan, Repairs
-from vasomim.prepare.published import images_by_stem
+from vasomim.prepare.published import images_by_stem, refuse_other_sets
 from vasomim.prepare.voc import read_voc
 from vasomim.synthetic.layouts import BOOKKEEPING
 
@@ -129,7 +129,7 @@ def mask_plan(
 ) -> Plan:
     """Return the plan of a set with a mask of vessels for each frame."""
     masks = [frame.mask for frame in frames if frame.mask]
-    grey_values = find_grey_values(masks, choices.threshold, report)
+    grey_values = find_grey_values(masks, choices.threshold, report, repairs)
     synthetic = (root / BOOKKEEPING).is_dir()
     return Plan(name, ('vessel',), frames, True, False, rule, grey_values, repairs, synthetic)
 
@@ -281,8 +281,9 @@ def read_folder(root: Path, choices: Choices, report: Report | None = None) -> l
     a single file of another name is divided by series.
 
     Raises:
-        DatasetError: If it is none of these.
+        DatasetError: If it is none of these, or a set that has a layout of its own.
     """
+    refuse_other_sets(root)
     if (root / 'masks').is_dir() and (root / 'images').is_dir():
         return [read_pairs('folder', root, choices, report)]
     files = sorted([*root.glob('*.json'), *root.glob('annotations/*.json')])
