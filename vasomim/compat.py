@@ -81,7 +81,7 @@ def prepare() -> None:
     """
     if not has_compiled_operators() and not isinstance(sys.modules.get(OPERATORS), OperatorsStandIn):
         _install_stand_in()
-    if 'mmpretrain' not in sys.modules and not multimodal_works():
+    if 'mmpretrain.models' not in sys.modules and not multimodal_works():
         _import_without_multimodal()
     _allow_mmengine_checkpoints()
     _publish_configs()
@@ -109,6 +109,10 @@ def multimodal_works() -> bool:
 
 def _import_without_multimodal() -> None:
     """Import mmpretrain while transformers seems not to be installed."""
+    dependency = sys.modules.get('mmpretrain.utils.dependency')
+    if dependency is not None:  # Its structures were imported first, and it has looked already.
+        dependency.WITH_MULTIMODAL = False  # type: ignore[attr-defined]
+        return
     with ExitStack() as stack:
         # OneDL's mmpretrain asks Python's own module, OpenMMLab's the distribution that it came from.
         for name in ('importlib.metadata', 'importlib_metadata'):
