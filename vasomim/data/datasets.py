@@ -74,6 +74,10 @@ class AngiogramDataset(BaseDataset):
         """List the frames, relative to ``data_root``, by source."""
         raise NotImplementedError
 
+    def other_frames(self) -> Collection[str]:
+        """Return frames that a split may list although they are not used, and that are no files."""
+        return ()
+
     def describe_anatomy(self, source: str, names: list[str]) -> list[dict[str, str]]:
         """Return for each frame of a source its ``anatomy_path``, ``anatomy_filter`` or nothing."""
         raise NotImplementedError
@@ -82,7 +86,7 @@ class AngiogramDataset(BaseDataset):
         """List the frames of the split and subset with their anatomy; mmengine calls this."""
         found = self.find_frames()
         if self.split is not None:
-            found = restrict(found, self.split, self.data_root)
+            found = restrict(found, self.split, self.data_root, self.other_frames())
         data_list = []
         for source, names in found.items():
             chosen = choose_subset(names, self.subset, self.held_out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,10 @@ class PackedAngiograms(AngiogramDataset):
         return {
             source: sorted(found[source], key=lambda name: series_key(name[len(source) + 1 :])) for source in chosen
         }
+
+    def other_frames(self) -> Collection[str]:
+        """Return the frames of all sources."""
+        return {*self.places, *self.index.failed}
 
     def describe_anatomy(self, source: str, names: list[str]) -> list[dict[str, Any]]:
         """Return for each frame its ``packed`` place; None: it could not be packed."""

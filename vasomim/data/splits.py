@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from vasomim.errors import DatasetError
@@ -25,13 +26,16 @@ def choose_subset(names: list[str], subset: str, held_out: float) -> list[str]:
     return names[:start] if subset == 'train' else names[start:]
 
 
-def restrict(found: dict[str, list[str]], split: str | Path, root: str | Path) -> dict[str, list[str]]:
+def restrict(
+    found: dict[str, list[str]], split: str | Path, root: str | Path, others: Collection[str] = ()
+) -> dict[str, list[str]]:
     """Keep the frames that a text file lists.
 
     Args:
         found: Frames relative to ``root``, by source.
         split: The file: one frame a line, relative to ``root``; blank lines and those that begin with # are comments.
         root: Folder of the data.
+        others: Frames in sources that are not used, where they are not files below ``root``.
 
     Returns:
         As ``found``, in its order. Frames in other sources of ``root`` than those found may be listed; they stay out.
@@ -50,7 +54,7 @@ def restrict(found: dict[str, list[str]], split: str | Path, root: str | Path) -
     if twice:
         what = f'{len(twice)} of {len(listed)} frames stand there more than once (first: {twice[0]}).'
         raise DatasetError(split, what, 'List each of them once.')
-    here = {name for frames in found.values() for name in frames}
+    here = {name for frames in found.values() for name in frames} | set(others)
     missing = [name for name in listed if name not in here and not in_other_source(name, found, Path(root))]
     if missing:
         what = f'{len(missing)} of {len(listed)} frames are missing on disk (first: {missing[0]}).'
