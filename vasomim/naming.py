@@ -134,16 +134,16 @@ def detect_family(names: Iterable[str]) -> str:
 
 def hub_name(name: str) -> str:
     """Give a tensor of transformers the name that the files on the Hub have, without the model's prefix."""
-    for pattern, replacement in HF_SYNONYMS:
-        name = re.sub(pattern, replacement, name)
+    for expression, replacement in HF_SYNONYMS:
+        name = re.sub(expression, replacement, name)
     return name
 
 
 def to_ours(name: str, family: str) -> tuple[str, int | None] | None:
     """Our name of a tensor, and which third of our tensor it is: 0 to 2, None for the whole; None if not known."""
     if family == 'unext':
-        for pattern, build in UNEXT:
-            if match := re.fullmatch(pattern, name):
+        for expression, build in UNEXT:
+            if match := re.fullmatch(expression, name):
                 return build(match), None
         return None
     for pattern, ours, third in READERS.get(family, []):

@@ -88,6 +88,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def grouped(names: list[str]) -> str:
-    """Return what tensors belong to, with their number where there are several: 'head (2), mask_token'."""
-    parts = Counter(name.split('.')[0] if name.count('.') else name for name in names)
-    return ', '.join(f'{part} ({count})' if count > 1 else part for part, count in parts.items())
+    """Return tensors in short, many of one part by its name and their number: 'pooler (2), mask_token'."""
+    parts = Counter(name.split('.')[0] for name in names if name.endswith(('.weight', '.bias')))
+    alone = [name for name in names if not name.endswith(('.weight', '.bias'))]
+    return ', '.join([*(f'{part} ({count})' for part, count in parts.items()), *alone])
