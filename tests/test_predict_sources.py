@@ -121,6 +121,29 @@ def test_a_predictor_streams_a_cine_and_refuses_it_as_one_frame(checkpoints, sou
         predictor(source / 'day1' / 'run.dcm')
 
 
+def test_files_that_cannot_be_read_are_listed_and_the_others_predicted(checkpoints, tmp_path, capsys):
+    tree, out = tmp_path / 'tree', tmp_path / 'out'
+    pixels = np.random.RandomState(0).randint(0, 256, (3, 64, 64))
+    whole = write_dicom(tree / 'b.dcm', pixels).read_bytes()
+    (tree / 'a.dcm').write_bytes(whole[:140])
+    (tree / 'c.dcm').write_bytes(whole[: -64 * 64])  # Lacks its last frame.
+    (tree / 'd.png').write_bytes(b'no picture')
+    cv2.imwrite(str(tree / 'e.png'), pixels[0])
+    arguments = [str(checkpoints['detection']), str(tree), str(out), '--device', 'cpu']
+    assert main('predict', arguments) == 1
+    written = files(out / 'overlays')
+    assert [name for name in written if name[0] in 'be'] == ['b_0000.png', 'b_0001.png', 'b_0002.png', 'e.png']
+    assert not {'a.png', 'd.png'} & set(written)
+    printed = capsys.readouterr().out
+    assert '3 of 5 files cannot be read, or not to their end' in printed
+    assert all(f'{tree / name}: ' in printed for name in ('a.dcm', 'c.dcm', 'd.png'))
+    images = json.loads((out / 'boxes.json').read_text())['images']
+    assert sorted(image['file_name'] for image in images) == written
+    arguments[1] = str(tree / 'd.png')
+    assert main('predict', arguments) == 2
+    assert 'not an image' in capsys.readouterr().err
+
+
 def test_names_that_meet_and_folders_without_frames_are_errors(checkpoints, tmp_path, capsys):
     tree = tmp_path / 'tree'
     write_dicom(tree / 'a.dcm', np.zeros((1, 64, 64)))

@@ -11,16 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmpretrain.models.backbones import VisionTransformer
 from torch import Tensor
 
-from vasomim.checkpoint import Checkpoint, best_checkpoint, load_tensors, read_checkpoint
-from vasomim.data.transforms import resize
-from vasomim.engine.initialize import PREFIX, source_grid
-from vasomim.errors import CheckpointError, ConfigError, did_you_mean
-from vasomim.inputs import Frame
-from vasomim.models.masked_vit import ARCHITECTURES
-from vasomim.models.plain_vit import PlainViT
+from vasomim import compat
+
+compat.prepare()
+
+from mmpretrain.models.backbones import VisionTransformer  # noqa: E402
+
+from vasomim.checkpoint import Checkpoint, best_checkpoint, load_tensors, read_checkpoint  # noqa: E402
+from vasomim.data.transforms import resize  # noqa: E402
+from vasomim.engine.initialize import PREFIX, source_grid  # noqa: E402
+from vasomim.errors import CheckpointError, ConfigError, did_you_mean  # noqa: E402
+from vasomim.inputs import Frame  # noqa: E402
+from vasomim.models.masked_vit import ARCHITECTURES  # noqa: E402
+from vasomim.models.plain_vit import PlainViT  # noqa: E402
 
 POOLS = ('mean', 'class')
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # What every method here is pre-trained with.

@@ -90,15 +90,31 @@ def read_source(root: Path, name: str) -> Iterator[Frame]:
         yield Frame(name, None, f'{stem}.png', first)
 
 
-def read_sources(root: Path, names: list[str]) -> Iterator[Frame]:
+def read_sources(root: Path, names: list[str], damaged: list[DatasetError] | None = None) -> Iterator[Frame]:
     """Yield the frames of files.
+
+    Args:
+        root: The folder.
+        names: The files in it.
+        damaged: Gets the error of each file that cannot be read, or not to its end, and the others follow; without it
+            the first one is raised.
 
     Raises:
         DatasetError: As :func:`read_source`, and if two frames would get the same name.
     """
     taken: dict[str, str] = {}
     for name in names:
-        for frame in read_source(root, name):
+        frames = read_source(root, name)
+        while True:
+            try:
+                frame = next(frames, None)
+            except DatasetError as error:
+                if damaged is None:
+                    raise
+                damaged.append(error)
+                break
+            if frame is None:
+                break
             if frame.target in taken:
                 what = f'{taken[frame.target]} and {name} would both become {frame.target}.'
                 raise DatasetError(root, what, 'Rename or remove one of them.')

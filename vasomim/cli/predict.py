@@ -14,6 +14,7 @@ SUMMARY = 'Predict masks or boxes for frames with a fine-tuned checkpoint; for r
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    parser.description = f'{SUMMARY} The exit status is 1 if files could not be read; the others are predicted.'
     parser.add_argument('checkpoint', help='checkpoint of a downstream task, or the folder of its run')
     parser.add_argument('source', type=Path, help='an image, a DICOM file, or a folder of them')
     parser.add_argument('target', type=Path, help='folder for masks/, overlays/ and, from detection, boxes.json (COCO)')
@@ -24,14 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Predict.
+    """Predict, and return 1 if files could not be read, which are listed.
 
     Raises:
         CheckpointError: If the checkpoint is not that of a downstream task.
-        DatasetError: If the source holds no frame, or one is damaged.
+        DatasetError: If the source holds no frame that can be read.
     """
     from rich.progress import track
 
+    from vasomim.errors import DatasetError
     from vasomim.inputs import list_sources, read_sources
     from vasomim.notice import NOTICE, write_notice, write_png
     from vasomim.predictor import Predictor
@@ -41,18 +43,29 @@ def run(options: argparse.Namespace) -> int:
     binary = len(predictor.classes) <= 1 and predictor.task == 'segmentation' and predictor.model.num_classes == 2
     write_notice(options.target, legend(predictor.task, binary, predictor.classes))
     found = []
-    for frame in track(read_sources(root, names), description='frames', transient=True):
+    damaged: list[DatasetError] = []
+    for frame in track(read_sources(root, names, damaged), description='frames', transient=True):
         prediction = predictor(frame.pixels)
         write_png(options.target / 'overlays' / frame.target, prediction.overlay())
         if prediction.mask is not None:
             # One class as 0 and 255, which every viewer shows; several as their indices.
             write_png(options.target / 'masks' / frame.target, prediction.mask * 255 if binary else prediction.mask)
         found.append((frame, replace(prediction, frame=frame.pixels[:, :0], mask=None), frame.pixels.shape))
+    if damaged and not found:
+        raise (
+            damaged[0]
+            if len(names) == 1
+            else DatasetError(root, f'none of its {len(names)} files can be read.', f'The first: {damaged[0]}')
+        )
     if predictor.task == 'detection':
         write_json(options.target / 'boxes.json', coco(found, predictor.classes))
     frames = f'{len(found)} {"frame" if len(found) == 1 else "frames"}'
     print(f'{options.target}: {predictor.task} of {frames} of {len(names)} files. {NOTICE}')
-    return 0
+    if damaged:
+        print(f'{len(damaged)} of {len(names)} files cannot be read, or not to their end:')
+        for error in damaged:
+            print(f'  {error.where}: {error.what}')
+    return int(bool(damaged))
 
 
 def legend(task: str, binary: bool, classes: tuple[str, ...]) -> list[str]:
