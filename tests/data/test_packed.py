@@ -161,8 +161,9 @@ def test_memory_does_not_grow_with_what_was_read(tmp_path, monkeypatch):
         frame, mask = frames.read(side, side, 0, index * block)
         assert frame.sum() > 0
         assert mask[:, :].any()
-        kept.append(resident(tmp_path / 'shard_00000.bin'))
-    assert kept[4] > 4 * block
+        if index % 8 == 7:
+            kept.append(resident(tmp_path / 'shard_00000.bin'))
+    assert kept[0] > 4 * block
     assert max(kept) < 40 * block  # The system maps up to some megabytes around what is asked for.
     assert np.array_equal(frame[0, :256], np.arange(256))  # A view outlasts the pages behind it.
 

@@ -206,16 +206,18 @@ def read_block(source: Source, size: int | None) -> Block:
         what = f'a map of {wide} x {tall} pixels for a frame of {width} x {height}.'
         return Block(source.name, error=f'{source.anatomy}: {what}')
     if size is not None:
-        frame, anatomy = shortened(frame, size, smooth=True), shortened(anatomy, size, smooth=False)
+        frame = shortened(frame, size, smooth=True)
+        anatomy = None if anatomy is None else shortened(anatomy, size, smooth=False)
     content = frame.tobytes() + (b'' if anatomy is None else np.packbits(anatomy, axis=1).tobytes())
-    return Block(source.name, *frame.shape, content, zlib.crc32(content))
+    height, width = frame.shape
+    return Block(source.name, height, width, content, zlib.crc32(content))
 
 
-def shortened(pixels: NDArray[np.uint8] | None, side: int, smooth: bool) -> NDArray[np.uint8] | None:
+def shortened(pixels: NDArray[np.uint8], side: int, smooth: bool) -> NDArray[np.uint8]:
     """Return a frame or a map whose longer side has at most some pixels; the ratio of the sides stays."""
     from vasomim.data.transforms import resize
 
-    if pixels is None or max(pixels.shape) <= side:
+    if max(pixels.shape) <= side:
         return pixels
     height, width = (max(1, round(pixel * side / max(pixels.shape))) for pixel in pixels.shape)
     return resize(pixels, (height, width), smooth)

@@ -221,8 +221,8 @@ def middles(pixels: int, wanted: int) -> NDArray[np.int64]:
     return (2 * np.arange(wanted) + 1) * pixels // (2 * wanted)
 
 
-def resize_rows(pixels: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
-    """Resize (H, W) to (rows, W), bicubic with a kernel that widens on shrinking.
+def resize_rows(pixels: NDArray, rows: int) -> NDArray[np.uint8]:
+    """Resize 8-bit (H, W) to (rows, W), bicubic with a kernel that widens on shrinking.
 
     Four neighbouring columns pass as the four channels of a pixel: PyTorch's fast code for 8 bits computes four
     channels at once, also for one that is alone.
@@ -230,7 +230,7 @@ def resize_rows(pixels: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
     height, width = pixels.shape
     quads = -(-width // 4)
     if width != 4 * quads:
-        pixels = cv2.copyMakeBorder(pixels, 0, 0, 0, 4 * quads - width, cv2.BORDER_CONSTANT)  # type: ignore[assignment]
+        pixels = cv2.copyMakeBorder(pixels, 0, 0, 0, 4 * quads - width, cv2.BORDER_CONSTANT)
     channels = torch.from_numpy(pixels).view(1, height, quads, 4).permute(0, 3, 1, 2)
     resized = interpolate(channels, (rows, quads), mode='bicubic', antialias=True)
     return resized.permute(0, 2, 3, 1).reshape(rows, 4 * quads)[:, :width].numpy()
@@ -238,7 +238,7 @@ def resize_rows(pixels: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
 
 def as_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
     """Return (H, W) as a tensor (1, H, W); what must not be written to, a packed frame's bytes, is copied."""
-    return torch.from_numpy(np.require(pixels, requirements='CW'))[None]
+    return torch.from_numpy(np.require(pixels, requirements=['C', 'W']))[None]
 
 
 def as_pair(size: int | Sequence[int]) -> tuple[int, int]:
