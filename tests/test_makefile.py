@@ -28,7 +28,8 @@ def test_make_alone_lists_every_target(project_root):
 
 
 def test_the_commands_of_the_quickstart_parse_and_hand_files_on(project_root):
-    lines = [line for line in make(project_root, '-n', 'quickstart').replace('\\\n', ' ').splitlines() if '/bin/vasomim ' in line]
+    printed = make(project_root, '-n', 'quickstart').replace('\\\n', ' ')
+    lines = [line for line in printed.splitlines() if '/bin/vasomim ' in line]
     parsed = []
     for line in lines:
         verb, *arguments = shlex.split(line)[1:]

@@ -18,6 +18,7 @@ from vasomim.benchmark.latex import escape
 from vasomim.benchmark.report import BEGIN, END, check_leaderboard, with_table, write_leaderboard
 from vasomim.benchmark.store import Store
 from vasomim.benchmark.table import build, read_reported
+from vasomim.cli import main
 from vasomim.errors import ConfigError
 
 
@@ -149,3 +150,9 @@ def test_an_empty_store_gives_a_page_that_says_so(tmp_path: Path) -> None:
     write_leaderboard(Store(tmp_path / 'none'), tmp_path, PROTOCOL, ENTRIES)
     text = (tmp_path / 'LEADERBOARD.md').read_text(encoding='utf-8')
     assert text.count('| missing') > 10
+
+
+def test_the_verb_writes_the_pages_beside_the_results(tmp_path):
+    assert main('benchmark', ['report', '--protocol', 'smoke', '--results', str(tmp_path / 'results')]) == 0
+    assert '# Smoke run' in (tmp_path / 'leaderboard/LEADERBOARD.md').read_text(encoding='utf-8')
+    assert (tmp_path / 'leaderboard/leaderboard.html').is_file()

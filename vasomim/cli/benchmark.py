@@ -31,6 +31,7 @@ VERBS = {
     'verify': 'compute every score of a zip file again and say what differs',
 }
 SMOKE = 'smoke'
+LEADERBOARD = 'leaderboard'  # Folder of the pages, beside that of the results.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if verb == 'report':
             own.add_argument('--protocol', default=None, metavar='NAME', help='whose family of comparisons is tested')
             own.add_argument('--entries', action='append', default=[], metavar='FILE', help=argparse.SUPPRESS)
-            own.add_argument('--output', type=Path, metavar='DIR', help='where the pages go (default: beside results)')
+            own.add_argument(
+                '--output',
+                type=Path,
+                metavar='DIR',
+                help='where the pages go (default: leaderboard/ beside the results)',
+            )
         if verb == 'submit':
             own.add_argument('zip', type=Path, metavar='ZIP', help='file to write')
             own.add_argument('--only', nargs='+', default=[], metavar='KEY=VALUE', help='cells, as in `run`')
@@ -311,7 +317,7 @@ def carry_out(options: argparse.Namespace) -> int:
     for line in compare(progress, time.monotonic() - started, found.wall if found.seconds else None):
         say(line)
     if options.smoke:
-        write_report(results, work_dir, plan.protocol, entries)  # Of what was chosen: it is a trial.
+        write_report(results, results.parent / LEADERBOARD, plan.protocol, entries)  # What was chosen only
     return 1 if progress.failed or progress.blocked else 0
 
 
@@ -328,7 +334,9 @@ def report(options: argparse.Namespace) -> int:
     from vasomim.benchmark.entries import load_entries
 
     results, _ = places(options)
-    write_report(results, options.output or results.parent, options, load_entries(options.entries))
+    entries = load_entries(options.entries)
+    protocol = entries.protocol(options.protocol or (SMOKE if options.smoke else 'main'))
+    write_report(results, options.output or results.parent / LEADERBOARD, protocol, entries)
     return 0
 
 
