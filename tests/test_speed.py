@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import speed
+from torchvision.transforms import RandomResizedCrop
 
 from vasomim.anatomy import extract_anatomy
+from vasomim.data.transforms import resize
+from vasomim.images import read_grey, read_mask
 from vasomim.synthetic import simulate_frame
 
 
@@ -19,6 +22,26 @@ def test_anatomy_is_measured_beside_its_reference():
     assert one_core.ratio == one_core.reference / one_core.ours
     assert one_core.ours > 0
     assert all_cores.ours > 0
+
+
+def test_the_reference_makes_the_same_samples_as_the_loader(tmp_path, monkeypatch):
+    ((frame, anatomy),) = speed.write_source(tmp_path, 1)
+    monkeypatch.setattr(RandomResizedCrop, 'get_params', lambda *_: (30, 41, 300, 350))
+    monkeypatch.setattr(np.random, 'random', lambda: 1.0)
+    found, mask = speed.slow_sample(frame, anatomy, 'RGB')
+    window = slice(30, 330), slice(41, 391)
+    expected = resize(read_grey(frame)[window], (224, 224), smooth=True)
+    assert found.shape == (3, 224, 224)
+    assert np.abs(255 * found.numpy() - expected).max() <= 2
+    assert np.mean(mask[0].numpy() != resize(read_mask(anatomy)[window], (224, 224), smooth=False)) < 0.01
+
+
+def test_the_loader_is_measured_beside_pillow():
+    rgb, grey, files = speed.measure_loader(frames=2, rounds=2)
+    for row in (rgb, grey, files):
+        assert row.ratio == pytest.approx(row.ours / row.reference)
+    assert rgb.ours == grey.ours > files.ours
+    assert rgb.ratio > 4  # 10 and more on a quiet machine.
 
 
 def test_a_clock_decides_how_long_something_takes():
