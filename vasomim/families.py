@@ -18,10 +18,10 @@ TARGETS = ('vasomim', 'mmpretrain', 'timm', 'mae', 'hf')
 POSITIONS = 'backbone.pos_embed'
 CLASS_TOKEN = 'backbone.cls_token'
 # Needed neither by an encoder nor by its decoder; left out of a conversion without asking, but named.
-HEADS = re.compile(r'(vit\.|dinov2\w*\.)?((head|head_dist|classifier|pooler)\..+|(embeddings\.)?mask_token)')
+HEADS = re.compile(r'(vit\.|deit\.|dinov2\w*\.)?((head|head_dist|classifier|pooler)\..+|(embeddings\.)?mask_token)')
 # Whatever stands in a layer, or has a part in what the layers get, changes the features.
 VITAL = re.compile(
-    r'(vit\.|dinov2\w*\.)?((blocks|layers|encoder\.layer)\.\d+\..+|norm_pre\..+|pre_norm\..+|dist_token)'
+    r'(vit\.|deit\.|dinov2\w*\.)?((blocks|layers|encoder\.layer)\.\d+\..+|norm_pre\..+|pre_norm\..+|dist_token)'
 )
 
 

@@ -78,8 +78,7 @@ FOREIGN_HF = [
     (REGISTERS, 'embeddings.register_tokens'),
 ]
 HF_SYNONYMS = [
-    (r'^(?:dinov2|dinov2_with_registers)\.', ''),
-    (r'^vit\.', ''),
+    (r'^(?:vit|deit|dinov2|dinov2_with_registers)\.', ''),
     (r'^layers\.(\d+)\.', r'encoder.layer.\1.'),
     (r'^decoder\.decoder_encoder\.layer\.', 'decoder.decoder_layers.'),
     (r'\.attention\.q_proj\.', '.attention.attention.query.'),
