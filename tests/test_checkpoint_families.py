@@ -204,6 +204,20 @@ def test_transformers_and_timm_take_what_is_written_for_them(ours: dict[str, Ten
         )
 
 
+def test_the_example_of_the_documentation_gives_our_features(project_root: Path, tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip('transformers', reason='transformers is not installed; requirements/dev.txt pins it.')
+    encoder = VisionTransformer('deit-small', img_size=224, out_type='raw')
+    shaken(encoder)
+    save_weights(encoder.state_dict(), tmp_path / 'ours.safetensors')
+    convert_checkpoint(tmp_path / 'ours.safetensors', tmp_path / 'vasomim_vit' / 'model.safetensors', 'hf')
+    page = (project_root / 'docs' / 'checkpoints.md').read_text(encoding='utf-8')
+    names: dict = {}
+    monkeypatch.chdir(tmp_path)
+    exec(page.split('```python')[1].split('```')[0], names)
+    with torch.no_grad():
+        assert_close(names['model'].eval()(frames(224)).last_hidden_state, encoder(frames(224))[-1])
+
+
 def test_mmpretrain_loads_what_is_written_for_it(ours: dict[str, Tensor], tmp_path: Path) -> None:
     from mmengine.runner import load_checkpoint
 
@@ -366,6 +380,23 @@ def test_convert_runs_nothing_from_a_malicious_pickle(tmp_path: Path, capsys) ->
     assert main('convert', [str(tmp_path / 'bad.pth'), str(tmp_path / 'out.safetensors'), '--to', 'hf']) == 2
     assert 'could run code' in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ['bad.pth']
+
+
+@pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
+def test_a_conversion_that_fails_while_writing_leaves_the_old_file(suffix: str, tmp_path: Path, monkeypatch) -> None:
+    def full(_tensors: dict, path: Path, **_options) -> None:
+        Path(path).write_bytes(b'half')
+        raise OSError(28, 'No space left on device')
+
+    source = stored(timm_vit(), tmp_path / 'timm.safetensors')
+    target = tmp_path / 'there' / f'ours{suffix}'
+    convert_checkpoint(source, target)
+    before = target.read_bytes()
+    monkeypatch.setattr('vasomim.checkpoint.save_file', full)
+    monkeypatch.setattr('torch.save', full)
+    with pytest.raises(OSError, match='No space left'):
+        convert_checkpoint(source, target, 'hf')
+    assert target.read_bytes() == before and len(list(target.parent.iterdir())) == 1
 
 
 def test_a_wrapped_model_is_unwrapped(tmp_path: Path) -> None:
