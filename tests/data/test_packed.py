@@ -234,6 +234,17 @@ class TestDamage:
             PackedAngiograms(packed(merged))
 
 
+def test_sources_of_other_names_are_packed_on_demand(merged):
+    write_source(merged / 'clinic', ['3.png', '20.png'], 5)
+    assert main('pack', [str(merged), f'{merged}.own', '--sources', 'clinic', 'xcad']) == 0
+    ours, theirs = (
+        PackedAngiograms(f'{merged}.own', pipeline=RANDOM),
+        XA170K(merged, ['clinic', 'xcad'], pipeline=RANDOM),
+    )
+    assert relative(ours) == relative(theirs)
+    assert_same_items(ours, theirs)
+
+
 def test_a_misspelt_source_gets_a_suggestion(merged):
     with pytest.raises(DatasetError, match=r"no source 'xcat'\. Did you mean 'xcad'\?\n  Packed are: cadica, xcad"):
         PackedAngiograms(packed(merged), sources=['xcat'])

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vasomim.data.packing import Source
 
 SUMMARY = 'Pack frames and anatomy maps into a memory-mapped cache, many times faster to load.'
 
@@ -22,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('source', metavar='SRC', type=Path, help='XA-170K as published, or any folder of images')
     add('destination', metavar='DST', type=Path, nargs='?', help=f'folder of the cache (default: SRC{SUFFIX})')
+    add('--sources', metavar='NAME', nargs='+', help='folders of SRC to pack, in place of the published four')
     maps = parser.add_mutually_exclusive_group()
     maps.add_argument('--anatomy', metavar='FOLDER', type=Path, help='maps of a folder of images (default: SRC_frangi)')
     maps.add_argument('--no-anatomy', action='store_true', help='pack the frames alone')
@@ -87,18 +92,19 @@ def pack_folder(options: argparse.Namespace, jobs: int) -> int:
     return int(not index.complete)
 
 
-def plan(root: Path, options: argparse.Namespace) -> tuple[str, list]:
+def plan(root: Path, options: argparse.Namespace) -> tuple[str, list[Source]]:
     """List the frames as their reader does, with their maps; return the layout as well."""
-    from vasomim.data.datasets import XA170K, AngiogramFolder
+    from vasomim.data.datasets import XA170K, AngiogramDataset, AngiogramFolder
     from vasomim.data.packing import Source
     from vasomim.errors import ConfigError
     from vasomim.layout import ANATOMY_SUFFIX, is_merged_set
 
-    merged = is_merged_set(root)
+    merged = bool(options.sources) or is_merged_set(root)
     if merged:
         if options.anatomy is not None:
             raise ConfigError('--anatomy', "the maps of XA-170K lie beside its sources' folders.", 'Leave it out.')
-        reader = XA170K(root, anatomy='none' if options.no_anatomy else 'precomputed', lazy_init=True)
+        anatomy = 'none' if options.no_anatomy else 'precomputed'
+        reader: AngiogramDataset = XA170K(root, options.sources, anatomy, lazy_init=True)
     else:
         maps = options.anatomy or root.resolve().with_name(root.resolve().name + ANATOMY_SUFFIX)
         reader = AngiogramFolder(root, None if options.no_anatomy else maps, filter=None, lazy_init=True)
