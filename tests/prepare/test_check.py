@@ -71,6 +71,9 @@ def test_warnings_are_listed_and_leave_the_status_at_zero(pairs, capsys):
     write_png(pairs / 'masks' / f'{name}.png', np.zeros((SIZE, SIZE), np.uint8))
     assert check(pairs) == 0
     assert f'warning: {pairs}: masks without foreground, 1: {name}' in capsys.readouterr().out
+    write_png(pairs / 'masks' / f'{name}.png', np.ones((SIZE, SIZE), np.uint8))
+    assert check(pairs) == 0
+    assert 'more foreground than background (inverted?), 1: ' + name in capsys.readouterr().out
 
 
 def test_series_on_two_sides_are_listed(tmp_path, capsys):

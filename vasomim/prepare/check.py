@@ -126,7 +126,7 @@ def check_counts(opened: OpenSet, findings: Findings, partial: bool) -> None:
 def check_files(opened: OpenSet, findings: Findings, report: Report | None) -> None:
     """Read every image and mask: sizes, values, empty masks, classes that a split lacks."""
     root, classes = opened.root, len(opened.description['classes'])
-    missing, damaged, unequal, values, empty = [], [], [], [], []
+    missing, damaged, unequal, values, empty, full = [], [], [], [], [], []
     frames = [(split, name) for split, names in opened.names.items() for name in names]
     used: dict[str, Counter[int]] = {split: Counter() for split in SPLITS}
     for number, (split, name) in enumerate(frames, start=1):
@@ -148,6 +148,8 @@ def check_files(opened: OpenSet, findings: Findings, report: Report | None) -> N
                     values.append(f'{paths[1]} (holds {found[-1]}, classes are 0 to {classes})')
                 if found == [0]:
                     empty.append(name)
+                if np.count_nonzero(pixels[1]) > pixels[1].size / 2:
+                    full.append(name)
         if report:
             report(number, len(frames))
     for what, places in (
@@ -160,6 +162,8 @@ def check_files(opened: OpenSet, findings: Findings, report: Report | None) -> N
             findings.errors.append(f'{root}: {what}, {some(places)}')
     if empty:
         findings.warnings.append(f'{root}: masks without foreground, {some(empty)}')
+    if full:
+        findings.warnings.append(f'{root}: masks with more foreground than background (inverted?), {some(full)}')
     if opened.description['masks']:
         for split, names in opened.names.items():
             lacking = [
