@@ -330,7 +330,7 @@ def convert_checkpoint(
         unexpected=sorted([*left, *unnamed]),
         resized=resized,
     )
-    if len(report.missing) > (1 - LEAST) * len(wanted):
+    if len(report.missing) > (1 - LEAST) * len(wanted) or POSITIONS in report.missing:  # As rotary encoders have none.
         cure = 'Take a checkpoint with the whole encoder.'
         raise CheckpointError(path, f'its encoder is not whole: {report.missing[0]} is missing ({report}).', cure)
     config = None if resized or to not in ('vasomim', 'mmpretrain') else checkpoint.config
