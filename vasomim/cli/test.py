@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
     compat.prepare()
     from vasomim.checkpoint import load_tensors
-    from vasomim.notice import NOTICE
+    from vasomim.notice import NOTICE, NOTICE_FILE, write_notice
     from vasomim.predictor import best_checkpoint, class_names, fine_tuned
 
     cfg = load_config(options.config, options.cfg_options)
@@ -92,7 +92,8 @@ def run(options: argparse.Namespace) -> int:
         },
     )
     draw(runner, folder, CASE_SCORE[scope], options.num)
-    print(f'metrics.json, cases.csv and cases.png in {folder}')
+    write_notice(folder, ['cases.csv: an image a row.'])  # A table that says so itself is no CSV that others can read.
+    print(f'metrics.json, cases.csv, cases.png and {NOTICE_FILE} in {folder}')
     return 0
 
 
