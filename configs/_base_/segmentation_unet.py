@@ -24,7 +24,7 @@ model = dict(
         norm_cfg=norm_cfg,
         loss_decode=[
             dict(type='SoftDiceLoss'),
-            dict(type='CrossEntropyLoss', use_sigmoid=True, loss_name='loss_bce'),
+            dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True, loss_name='loss_bce'),
         ],
     ),
     test_cfg=dict(mode='whole'),

@@ -18,7 +18,7 @@ model = dict(
         num_classes=2,
         loss_decode=[
             dict(type='SoftDiceLoss'),
-            dict(type='CrossEntropyLoss', use_sigmoid=True, loss_name='loss_bce'),
+            dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True, loss_name='loss_bce'),
         ],
     ),
     test_cfg=dict(mode='whole'),

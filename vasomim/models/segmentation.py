@@ -90,7 +90,7 @@ class PlainViTUNetHead(BaseDecodeHead):
         num_classes: int = 2,
         loss_decode: Sequence[dict] = (
             dict(type='SoftDiceLoss'),
-            dict(type='CrossEntropyLoss', use_sigmoid=True, loss_name='loss_bce'),
+            dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True, loss_name='loss_bce'),
         ),
         groups: int = 8,
         ignore_index: int = 255,

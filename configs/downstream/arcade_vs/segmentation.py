@@ -19,7 +19,7 @@ model = dict(
         num_classes=26,
         loss_decode=[
             dict(type='SoftDiceLoss', over_batch=True),
-            dict(type='CrossEntropyLoss', use_sigmoid=False, loss_name='loss_ce'),
+            dict(type='CrossEntropyLoss', use_sigmoid=False, avg_non_ignore=True, loss_name='loss_ce'),
         ],
     )
 )
