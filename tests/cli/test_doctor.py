@@ -114,6 +114,7 @@ def test_two_stacks_in_one_environment_are_an_error_with_the_line_that_mends_it(
 
 def test_operators_that_do_not_load_are_found(tmp_path):
     """As after an upgrade of torch: the file is there, its symbols are not."""
+    (tmp_path / 'mmpretrain.py').write_text('')
     (tmp_path / 'mmcv' / 'ops').mkdir(parents=True)
     (tmp_path / 'mmcv' / '__init__.py').write_text("__version__ = '2.1.0'\n")
     (tmp_path / 'mmcv' / '_ext.py').write_text("raise ImportError('_ext.so: undefined symbol: _ZN2at')\n")

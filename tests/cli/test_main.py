@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from types import ModuleType
 
 import pytest
@@ -112,8 +113,11 @@ def test_ctrl_c_ends_quietly_with_the_status_of_an_interrupt(project_root, tmp_p
     )
     code = "from vasomim import cli; cli.VERBS['wait'] = 'waiting'; raise SystemExit(cli.main('wait', []))"
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), str(project_root)])}
+    # What starts the tests in the background lets all that they start ignore Ctrl-C.
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
     with subprocess.Popen(
-        [sys.executable, '-c', code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, '-c', code], env=environment, text=True, preexec_fn=heed, **pipes
     ) as process:
         assert process.stdout.readline() == 'waiting\n'
         process.send_signal(signal.SIGINT)
