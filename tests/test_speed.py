@@ -1,5 +1,10 @@
 """The speed benchmark: its references compute the same, and its rows say what was measured."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import speed
@@ -58,3 +63,12 @@ def test_steps_are_measured_beside_mae():
         assert row.ours > 0
         assert row.reference > 0
         assert row.ratio == pytest.approx(row.ours / row.reference)
+
+
+def test_the_peak_of_a_process_is_its_own_and_not_its_parents():
+    held = np.ones(400_000_000, np.uint8)
+    code = 'import speed; print(speed.peak_of_process())'
+    environment = {**os.environ, 'PYTHONPATH': str(Path(speed.__file__).parent)}
+    done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=True)
+    assert 0.02 < float(done.stdout) < 0.4 < speed.peak_of_process()
+    assert held.all()
