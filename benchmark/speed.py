@@ -27,7 +27,7 @@ from rich.table import Table
 from vasomim.anatomy import extract_anatomy
 from vasomim.anatomy.extraction import BORDER
 from vasomim.cli import main as cli
-from vasomim.cli.extract import cores
+from vasomim.cores import cores
 from vasomim.prepare.anatomy_maps import Settings, Task, extract_all
 from vasomim.synthetic import simulate_frame
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vasomim.cores import cores
 from vasomim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -170,8 +171,7 @@ def make_executor(options: argparse.Namespace, work_dir: Path) -> tuple[Executor
     slots = options.jobs if options.jobs is not None else max(1, len(gpus))
     if slots < 1:
         raise ConfigError('--jobs', f'{slots} is not positive.', 'Run at least one job at once.')
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    threads = max(1, cores // slots)
+    threads = max(1, cores() // slots)
     if options.executor == 'local':
         return ForkExecutor(slots, threads, gpus), threads
     slurm = parse_cluster_options(options.slurm)

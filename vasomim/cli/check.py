@@ -40,12 +40,12 @@ def run(options: argparse.Namespace) -> int:
         DatasetError: If a folder does not exist, or the list cannot be written.
         ConfigError: If the threshold is out of range.
     """
-    from vasomim.cli.extract import cores
     from vasomim.cli.prepare import progress
+    from vasomim.cores import cores
     from vasomim.errors import ConfigError, DatasetError
+    from vasomim.files import write_whole
     from vasomim.layout import existing_folder
     from vasomim.prepare import check
-    from vasomim.prepare.anatomy_maps import write_whole
     from vasomim.prepare.pool_check import check_source, source_names
 
     if not 0 < options.threshold < 1:

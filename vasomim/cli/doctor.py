@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vasomim.cores import cores
+
 SUMMARY = 'Check the installation and name the command that mends each thing that is off.'
 
 OK, NOTE, BROKEN = 'ok', 'note', 'broken'
@@ -232,8 +234,7 @@ def gpu() -> Finding:
 
 def processors() -> Finding:
     """Cores that this process may use, which in a container can be fewer than the machine has."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return Finding('CPU', OK, f'{usable} cores')
+    return Finding('CPU', OK, f'{cores()} cores')
 
 
 def disk() -> Finding:

@@ -17,8 +17,9 @@ from vasomim.anatomy import FILTERS, extract_anatomy
 from vasomim.anatomy.extraction import BORDER
 from vasomim.cores import cores
 from vasomim.errors import ConfigError, DatasetError
+from vasomim.files import write_whole
 from vasomim.layout import ANATOMY_SUFFIX, SOURCES, existing_folder, is_merged_set, list_images, map_names
-from vasomim.prepare.anatomy_maps import Outcome, Settings, Task, extract_all, write_whole
+from vasomim.prepare.anatomy_maps import Outcome, Settings, Task, extract_all
 
 SUMMARY = 'Extract vessel anatomy from a folder of angiograms, without labels.'
 

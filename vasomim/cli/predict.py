@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,7 +115,7 @@ def coco(found: list[tuple[Any, Any, tuple[int, int]]], classes: tuple[str, ...]
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, all at once or not at all."""
+    from vasomim.files import write_whole
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + '.tmp')
-    unfinished.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-    os.replace(unfinished, path)
+    write_whole(path, (json.dumps(content, indent=1) + '\n').encode())

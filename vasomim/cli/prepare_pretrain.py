@@ -13,10 +13,12 @@ from typing import Any
 
 from vasomim import __version__
 from vasomim.anatomy import FILTERS
-from vasomim.cli.extract import FAILURES_SHOWN, claim, cores, show_progress
+from vasomim.cli.extract import FAILURES_SHOWN, claim, show_progress
+from vasomim.cores import cores
 from vasomim.errors import ConfigError, DatasetError
+from vasomim.files import write_whole
 from vasomim.layout import ANATOMY_SUFFIX, SOURCES, existing_folder
-from vasomim.prepare.anatomy_maps import Settings, Task, extract_all, write_whole
+from vasomim.prepare.anatomy_maps import Settings, Task, extract_all
 
 KINDS = {
     'cadica': 'selectedVideos/pX/vY/input/*.png',

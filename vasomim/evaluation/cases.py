@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from vasomim.evaluation.centerline import centerline, cl_dice_of_centerlines, ve
 from vasomim.evaluation.local import LocalCounts, counts_by_lesion, counts_by_width
 from vasomim.evaluation.overlap import class_counts, dice_of_counts
 from vasomim.evaluation.surface import hausdorff95
+from vasomim.files import write_whole
 
 AGREEMENT_ON_NOTHING = {'DSC': 1.0, 'clDice': 1.0, 'HD95': 0.0}
 """The measures, and what each is for an image whose truth and prediction are both empty."""
@@ -151,9 +151,7 @@ def write_cases(
     else:
         raise ValueError(f'{path}: cases are written as .csv or .json.')
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + '.tmp')
-    unfinished.write_text(text, encoding='utf-8')
-    os.replace(unfinished, path)
+    write_whole(path, text.encode())
 
 
 def _row(case: Case, class_names: Sequence[str]) -> dict[str, str | float | None]:

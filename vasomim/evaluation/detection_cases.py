@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ compat.prepare()
 
 from mmdet.registry import METRICS  # noqa: E402
 from mmengine.evaluator import BaseMetric  # noqa: E402
+
+from vasomim.files import write_whole  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,7 @@ class DetectionCases(BaseMetric):
             writer.writerows(asdict(case) for case in results)
             path = Path(self.per_case_file)
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(path.name + '.tmp')
-            unfinished.write_text(buffer.getvalue(), encoding='utf-8')
-            os.replace(unfinished, path)
+            write_whole(path, buffer.getvalue().encode())
         return {'F1': float(np.mean([case.F1 for case in results])), 'images': len(results)}
 
 

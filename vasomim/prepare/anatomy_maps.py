@@ -18,6 +18,7 @@ from vasomim.anatomy import extract_anatomy
 from vasomim.anatomy.extraction import BORDER
 from vasomim.anatomy.filters import find_filter
 from vasomim.errors import DatasetError
+from vasomim.files import write_whole
 from vasomim.images import image_size, read_grey, read_mask
 
 BATCH = 8  # Frames that a process takes at a time: few enough for a progress bar that moves.
@@ -161,10 +162,3 @@ def fault_of_map(task: Task) -> str:
     if size is None or size == (height, width):
         return ''
     return f'{width} x {height} pixels for a frame of {size[1]} x {size[0]}.'
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there in full or not at all."""
-    part = path.with_name(f'{path.name}.part')
-    part.write_bytes(content)
-    os.replace(part, path)

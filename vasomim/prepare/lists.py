@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vasomim.errors import ConfigError
-from vasomim.prepare.anatomy_maps import write_whole
+from vasomim.files import write_whole
 from vasomim.prepare.grouping import split_by_group
 
 FOLDER = 'splits'

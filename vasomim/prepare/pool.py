@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from vasomim.errors import DatasetError
+from vasomim.files import write_whole
 from vasomim.layout import ANATOMY_SUFFIX, series_key
-from vasomim.prepare.anatomy_maps import prepare_process, write_whole
+from vasomim.prepare.anatomy_maps import prepare_process
 from vasomim.prepare.cines import read_unit
 from vasomim.prepare.sources import Unit
 from vasomim.prepare.thinning import Rule, Thinner

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from vasomim import __version__
 from vasomim.errors import DatasetError
+from vasomim.files import write_whole
 from vasomim.images import read_grey
-from vasomim.prepare.anatomy_maps import write_whole
 from vasomim.prepare.masks import to_indices
 from vasomim.prepare.plan import SPLITS, Frame, Plan, Repairs
 from vasomim.prepare.polygons import paint
