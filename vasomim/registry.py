@@ -16,6 +16,7 @@ with contextlib.redirect_stdout(io.StringIO()):
     from mmpretrain.registry import (
         DATASETS,
         HOOKS,
+        LOOPS,
         METRICS,
         MODELS,
         OPTIM_WRAPPER_CONSTRUCTORS,
@@ -33,6 +34,7 @@ for root in [value for value in vars(mmengine.registry).values() if isinstance(v
 __all__ = [
     'DATASETS',
     'HOOKS',
+    'LOOPS',
     'METRICS',
     'MODELS',
     'OPTIM_WRAPPER_CONSTRUCTORS',

@@ -2,7 +2,7 @@
 # tasks); learning rate, weight decay and epochs are choices of this project, as the paper does not say its own.
 runner_type = 'PretrainRunner'
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=1)
+train_cfg = dict(type='mmpretrain.ResumableTrainLoop', max_epochs=100, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 
@@ -21,9 +21,9 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=10, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='mmpretrain.SafeCheckpointHook', interval=1, max_keep_ckpts=1, rule='greater'),
+    checkpoint=dict(type='mmpretrain.SafeCheckpointHook', interval=1, max_keep_ckpts=1, minutes=30, rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    epoch_seed=dict(type='mmpretrain.EpochSeedHook'),
+    iteration_seed=dict(type='mmpretrain.IterationSeedHook'),
     progress=dict(type='mmpretrain.ProgressHook'),
 )
 vis_backends = [dict(type='LocalVisBackend'), dict(type='mmengine.TensorboardVisBackend')]

@@ -5,7 +5,7 @@ custom_imports = dict(
 )
 runner_type = 'PretrainRunner'
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=800, val_interval=1)  # arXiv 2602.11536: 800 epochs
+train_cfg = dict(type='ResumableTrainLoop', max_epochs=800, val_interval=1)  # arXiv 2602.11536: 800 epochs
 val_cfg = dict()
 val_evaluator = dict(type='ReconstructionLoss')
 
@@ -26,9 +26,9 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=10, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=2),
+    checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=2, minutes=30),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    epoch_seed=dict(type='EpochSeedHook'),
+    iteration_seed=dict(type='IterationSeedHook'),
     skipped=dict(type='SkippedFramesHook'),
     progress=dict(type='ProgressHook'),
 )

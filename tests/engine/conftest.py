@@ -95,7 +95,7 @@ def runner_config(work_dir: object, epochs: int = 2, batch: int = 4, **changes: 
             'num_workers': 0,
             'sampler': {'type': 'DefaultSampler', 'shuffle': True},
         },
-        'train_cfg': {'type': 'EpochBasedTrainLoop', 'max_epochs': epochs},
+        'train_cfg': {'type': 'ResumableTrainLoop', 'max_epochs': epochs},
         'optim_wrapper': {
             'type': 'OptimWrapper',
             'constructor': 'LayerDecayOptimWrapperConstructor',
@@ -105,7 +105,8 @@ def runner_config(work_dir: object, epochs: int = 2, batch: int = 4, **changes: 
         'default_hooks': {
             'runtime_info': {'type': 'DeferredRuntimeInfoHook'},
             'logger': {'type': 'LoggerHook', 'interval': 2, 'ignore_last': False},
-            'epoch_seed': {'type': 'EpochSeedHook'},
+            'iteration_seed': {'type': 'IterationSeedHook'},
+            'checkpoint': {'type': 'SafeCheckpointHook', 'interval': 1},
             'progress': {'type': 'ProgressHook'},
         },
         'randomness': {'seed': 0},

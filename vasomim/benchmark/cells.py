@@ -10,6 +10,7 @@ import platform
 import resource
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import traceback
@@ -161,10 +162,9 @@ def pretrain(job: Job) -> str:
 
 def curve(work_dir: Path) -> list[dict[str, Any]]:
     """Return mean losses and validation figures by epoch, from the logs of a training and of its continuations."""
-    sums: dict[int, dict[str, list[float]]] = {}
+    logged: dict[int, dict[int, dict[str, float]]] = {}  # By epoch and iteration; a continuation repeats some.
     held_out: dict[int, dict[str, float]] = {}
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        epochs: dict[int, dict[str, list[float]]] = {}
         for line in file.read_text(encoding='utf-8').splitlines():
             try:
                 row = json.loads(line)
@@ -172,16 +172,16 @@ def curve(work_dir: Path) -> list[dict[str, Any]]:
                 continue  # The last line of a killed run.
             values = {key.rpartition('/')[2]: value for key, value in row.items() if isinstance(value, (int, float))}
             if 'epoch' in row:
-                for key, value in values.items():
-                    if 'loss' in key:
-                        epochs.setdefault(int(row['epoch']), {}).setdefault(key, []).append(value)
+                losses = {key: value for key, value in values.items() if 'loss' in key}
+                logged.setdefault(int(row['epoch']), {})[int(row['step'])] = losses
             elif 'step' in row:
                 skipped = ('time', 'data_time', 'step')
                 held_out[int(row['step'])] = {key: value for key, value in values.items() if key not in skipped}
-        sums |= epochs
     rows = []
-    for epoch in sorted(sums.keys() | held_out.keys()):
-        losses = {key: sum(values) / len(values) for key, values in sums.get(epoch, {}).items()}
+    for epoch in sorted(logged.keys() | held_out.keys()):
+        steps = list(logged.get(epoch, {}).values())
+        names = {key: None for step in steps for key in step}
+        losses = {key: statistics.fmean(step[key] for step in steps if key in step) for key in names}
         figures = {key if key not in losses else f'val_{key}': v for key, v in held_out.get(epoch, {}).items()}
         rows.append({'epoch': epoch, **losses, **{key: v for key, v in figures.items() if '/' not in key}})
     return rows

@@ -334,8 +334,8 @@ def earlier_run(cfg: Config, options: argparse.Namespace) -> list[Path]:
             f'it holds {len(found)} {noun} of an earlier run, newest {newest.name}, which this one would overwrite.',
             'Pass --resume to continue that run, another --work-dir to keep it, or --overwrite to delete these.',
         )
-    note = work_dir / 'last_checkpoint'
-    return [*found, *([note] if found and note.is_file() else [])]
+    notes = [work_dir / name for name in ('last_checkpoint', 'last_validation')]
+    return [*found, *(note for note in notes if found and note.is_file())]
 
 
 def build_runner(cfg: Config) -> Any:

@@ -6,6 +6,7 @@ compat.prepare()
 
 from vasomim.engine.figures import ReconstructionFigureHook  # noqa: E402
 from vasomim.engine.initialize import EncoderInitHook, load_encoder  # noqa: E402
+from vasomim.engine.loop import ResumableTrainLoop  # noqa: E402
 from vasomim.engine.optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 from vasomim.engine.precision import AutocastOptimWrapper  # noqa: E402
 from vasomim.engine.progress import ProgressHook  # noqa: E402
@@ -13,7 +14,7 @@ from vasomim.engine.runner import PretrainRunner  # noqa: E402
 from vasomim.engine.saving import SafeCheckpointHook  # noqa: E402
 from vasomim.engine.scalars import DeferredRuntimeInfoHook  # noqa: E402
 from vasomim.engine.schedule import PolynomialLR, WarmupCosineLR  # noqa: E402
-from vasomim.engine.seeding import EpochSeedHook  # noqa: E402
+from vasomim.engine.seeding import IterationSeedHook  # noqa: E402
 from vasomim.engine.skipped import SkippedFramesHook  # noqa: E402
 from vasomim.engine.strict import check_config, check_options  # noqa: E402
 
@@ -21,12 +22,13 @@ __all__ = [
     'AutocastOptimWrapper',
     'DeferredRuntimeInfoHook',
     'EncoderInitHook',
-    'EpochSeedHook',
+    'IterationSeedHook',
     'LayerDecayOptimWrapperConstructor',
     'PolynomialLR',
     'PretrainRunner',
     'ProgressHook',
     'ReconstructionFigureHook',
+    'ResumableTrainLoop',
     'SafeCheckpointHook',
     'SkippedFramesHook',
     'WarmupCosineLR',

@@ -44,7 +44,7 @@ class ProgressHook(Hook):
         self.task = TaskID(0)
         self.by_epoch = True
         self.started = self.epoch_started = self.shown = 0.0
-        self.first = self.epoch_first = 0
+        self.first = self.epoch_first = self.resumed = 0
         self.summary: str | None = None
 
     @master_only
@@ -86,10 +86,11 @@ class ProgressHook(Hook):
         """Start a new bar."""
         self.print_summary(runner)
         self.epoch_started = self.shown = time.monotonic()
-        self.epoch_first = runner.iter
+        taken = getattr(runner.train_loop, 'position', 0)  # Before this run went on within the epoch.
+        self.resumed, self.epoch_first = runner.iter, runner.iter - taken
         self.show(
             self.title(runner),
-            0 if self.by_epoch else runner.iter,
+            taken if self.by_epoch else runner.iter,
             len(runner.train_dataloader) if self.by_epoch else runner.max_iters,
         )
 
@@ -98,7 +99,7 @@ class ProgressHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping | None = None
     ) -> None:
         """Move the bar; without a terminal, print a line now and then."""
-        done = runner.iter + 1 - self.epoch_first
+        done = runner.iter + 1 - self.resumed
         total = len(runner.train_dataloader) if self.by_epoch else runner.max_iters
         if self.bar is not None:
             self.show(self.title(runner), batch_idx + 1, total, self.facts(runner, done))
@@ -193,7 +194,8 @@ class ProgressHook(Hook):
             + f'  {duration(time.monotonic() - self.epoch_started)}'
         )
         if by_iteration:
-            self.epoch_first, self.epoch_started = runner.iter, time.monotonic()
+            self.epoch_first = self.resumed = runner.iter
+            self.epoch_started = time.monotonic()
 
     def print_summary(self, runner: Runner) -> None:
         """Print the line that waits, if one does."""

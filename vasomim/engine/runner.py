@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from vasomim.cores import cores
 from vasomim.engine.allocator import keep_freed_memory
-from vasomim.engine.seeding import seed_worker
+from vasomim.engine.seeding import start_worker
 from vasomim.engine.terminal import count, replace_terminal_handler, tell
 from vasomim.errors import CheckpointError, ConfigError
 from vasomim.registry import RUNNERS
@@ -74,7 +74,6 @@ class PretrainRunner(Runner):
     - A checkpoint to resume from must fit the model completely. The learning rate, the schedule and the seed in it win
       over those of the config, and the frames are drawn in the order in which the interrupted run would have.
     - Checkpoints are written whole or not at all. A loader gets no more workers than there are cores.
-    - Workers are seeded anew in each epoch, so that crops differ between epochs and a resumed run repeats them.
     - With ``ProgressHook`` the terminal shows what a person reads, and the log file everything.
     - Several processes also run without GPUs (``--launcher pytorch``, gloo), and freed memory is kept there for reuse.
     """
@@ -120,7 +119,7 @@ class PretrainRunner(Runner):
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """Build a loader with no more workers than cores, seeded by :func:`seed_worker`, in pinned memory for GPUs.
+        """Build a loader with no more workers than cores, started by :func:`start_worker`, in pinned memory for GPUs.
 
         What the config says of ``worker_init_fn`` and ``pin_memory`` stays.
         """
@@ -133,7 +132,7 @@ class PretrainRunner(Runner):
                     f'{count(free, "loader worker")} instead of {asked}, as many as there are cores for each process',
                 )
             dataloader = {
-                'worker_init_fn': {'type': seed_worker},
+                'worker_init_fn': {'type': start_worker},
                 'pin_memory': torch.cuda.is_available(),
                 **dataloader,
                 'num_workers': min(asked, free),
@@ -216,7 +215,12 @@ class PretrainRunner(Runner):
                 'a new run with more epochs in another --work-dir.',
             )
             return
-        tell(self.logger, f'continuing after {unit} {done} of {total}')
+        position = getattr(self.train_loop, 'position', 0)
+        if position:
+            length = len(self.train_dataloader)
+            tell(self.logger, f'continuing in epoch {done + 1} of {total}, after iteration {position} of {length}')
+        else:
+            tell(self.logger, f'continuing after {unit} {done} of {total}')
         resumed = _peak_rate(self.optim_wrapper)
         if resumed is not None and planned is not None and abs(resumed - planned) > 1e-9 * planned:
             tell(self.logger, f'the learning rate of the resumed run is kept: {resumed:.2e}')
@@ -236,8 +240,9 @@ class PretrainRunner(Runner):
                 'Resume with the config that it was trained with, or start from its weights: '
                 '--cfg-options load_from=CHECKPOINT.',
             ) from error
-        if hasattr(self.train_dataloader.sampler, 'seed'):  # Built before the checkpoint's seed was known.
-            self.train_dataloader.sampler.seed = self.seed
+        sampler = self.train_dataloader.batch_sampler.sampler  # Built before the checkpoint's seed was known.
+        if hasattr(sampler, 'seed'):
+            sampler.seed = self.seed
 
     def load_checkpoint(self, filename: str, map_location: Any = 'cpu', strict: bool = False, **kwargs: Any) -> dict:
         """Load weights; to resume, they must fit the model completely.

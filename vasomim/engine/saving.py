@@ -1,24 +1,134 @@
-"""Checkpoints of a run: an old one goes when the new one is on the disk."""
+"""Checkpoints of a run: within epochs, when the run is told to end, and an old one goes when the new one is there."""
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
-from mmengine.dist import is_main_process
+import torch
+from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from vasomim.engine.loop import ResumableTrainLoop
+from vasomim.engine.scalars import logging_interval
+from vasomim.engine.terminal import tell
+from vasomim.files import write_whole
 from vasomim.registry import HOOKS
+
+STOPPED = 128 + signal.SIGTERM  # The exit status that shells and schedulers know for SIGTERM.
 
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """mmengine's ``CheckpointHook`` that saves first, and then deletes what ``max_keep_ckpts`` no longer keeps.
+    """mmengine's ``CheckpointHook`` that loses nothing.
 
-    With ``max_keep_ckpts=1`` a run that is killed, or a disk that fills, while mmengine's hook saves leaves nothing.
-    Takes the arguments of mmengine's hook.
+    - It saves first, and then deletes what ``max_keep_ckpts`` no longer keeps. With ``max_keep_ckpts=1`` a run that is
+      killed, or a disk that fills, while mmengine's hook saves leaves nothing.
+    - It also saves within an epoch, to ``iter_N.pth``, which goes when the next checkpoint is there.
+    - SIGTERM, by which schedulers announce the end, saves and leaves with exit status 143. A second one ends at once.
+
+    Several processes agree on both at each logging interval; one acts after any iteration. While gradients accumulate,
+    neither happens.
+
+    Args:
+        *args: See mmengine's hook.
+        minutes: Save within an epoch when this time has passed since the last checkpoint; None: only as it ends.
+        **kwargs: See mmengine's hook.
+
+    Raises:
+        ValueError: If ``minutes`` is not positive.
     """
+
+    def __init__(self, *args: Any, minutes: float | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if minutes is not None and minutes <= 0:
+            raise ValueError(f'minutes must be positive, not {minutes}.')
+        self.minutes = minutes
+        self.asked_to_stop = False
+        self.saved_at = 0.0
+        self.saved_iteration = 0
+        self.within: list[Path] = []  # Checkpoints within an epoch, which the next one replaces.
+        self.handler: Any = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Listen for SIGTERM."""
+        super().before_train(runner)
+        self.asked_to_stop, self.saved_at, self.saved_iteration = False, time.monotonic(), runner.iter
+        self.within = list(Path(self.out_dir).glob('iter_*.pth')) if self.by_epoch else []
+        if threading.current_thread() is threading.main_thread():
+            self.handler = signal.signal(signal.SIGTERM, self.ask_to_stop) or signal.SIG_DFL
+
+    def close(self, runner: Runner) -> None:
+        """Give the signal back, whatever ended the training; the runner calls this."""
+        if self.handler is not None:
+            signal.signal(signal.SIGTERM, self.handler)
+            self.handler = None
+
+    def ask_to_stop(self, number: int, frame: Any) -> None:
+        """Note the signal for the next place at which everything can be saved."""
+        self.asked_to_stop = True
+        signal.signal(signal.SIGTERM, self.handler)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Leave if asked to."""
+        self.act(runner, runner.epoch, runner.iter)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Save or leave, if it is time to and this is not the end of an epoch, which has a checkpoint of its own."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        accumulates = (runner.iter + 1) % getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        agreed = get_world_size() == 1 or self.every_n_inner_iters(batch_idx, logging_interval(runner))
+        if batch_idx + 1 < len(runner.train_dataloader) and agreed and not accumulates:
+            self.act(runner, runner.epoch, runner.iter + 1)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Leave if asked to; the validation is made up for by the run that continues."""
+        if get_world_size() == 1 and self.handler is not None:
+            self.act(runner, runner.epoch, runner.iter)
+
+    def act(self, runner: Runner, epoch: int, iteration: int) -> None:
+        """Save if it is time to, and leave if asked to; all processes come here at the same place.
+
+        Args:
+            runner: The runner.
+            epoch: Epochs that are complete.
+            iteration: Iterations that are.
+
+        Raises:
+            SystemExit: To leave.
+        """
+        if not isinstance(runner.train_loop, ResumableTrainLoop):
+            return
+        due = self.minutes is not None and time.monotonic() - self.saved_at >= 60 * self.minutes
+        stop, due = agree(self.asked_to_stop, due)
+        if (stop or due) and iteration != self.saved_iteration:
+            self.save_within(runner, epoch, iteration)
+        if stop:
+            where = f'in epoch {epoch + 1}' if runner.train_loop.position else f'after epoch {epoch}'
+            tell(
+                runner.logger,
+                f'stopped (SIGTERM) {where}, after iteration {iteration} of {runner.max_iters}: --resume goes on there',
+            )
+            raise SystemExit(STOPPED)
+
+    def save_within(self, runner: Runner, epoch: int, iteration: int) -> None:
+        """Save at a place that has no checkpoint of its own."""
+        path = Path(self.out_dir, f'iter_{iteration}.pth')
+        self.last_ckpt = str(path)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir, path.name, meta=dict(epoch=epoch, iter=iteration), by_epoch=False, **self.args
+        )
+        if is_main_process():
+            write_whole(Path(runner.work_dir, 'last_checkpoint'), self.last_ckpt.encode())
+        self.replaced(iteration, path)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         kept: deque = self.keep_ckpt_ids if self.max_keep_ckpts > 0 else deque()
@@ -27,3 +137,31 @@ class SafeCheckpointHook(CheckpointHook):
         super()._save_checkpoint_with_step(runner, step, meta)
         if outdated is not None and is_main_process():
             Path(self.out_dir, self.filename_tmpl.format(outdated)).unlink(missing_ok=True)
+        self.replaced(meta['iter'])
+
+    def replaced(self, iteration: int, path: Path | None = None) -> None:
+        """Drop the checkpoints within an epoch that a newer one, perhaps another of them, replaces."""
+        self.saved_at, self.saved_iteration = time.monotonic(), iteration
+        for old in self.within:
+            if old != path and is_main_process():
+                old.unlink(missing_ok=True)
+        self.within = [path] if path is not None else []
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note the place within the epoch."""
+        if isinstance(runner.train_loop, ResumableTrainLoop):
+            checkpoint['meta'].update(runner.train_loop.place(checkpoint['meta']['epoch']))
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Continue at the place of a checkpoint that is resumed from."""
+        if runner._resume and isinstance(runner.train_loop, ResumableTrainLoop):
+            runner.train_loop.continue_at(checkpoint['meta'], str(runner._load_from or runner.work_dir))
+
+
+def agree(*flags: bool) -> list[bool]:
+    """Return for each flag whether any process has it."""
+    if get_world_size() == 1:
+        return list(flags)
+    values = torch.tensor(flags, dtype=torch.float32)
+    all_reduce(values, op='max')
+    return [bool(value) for value in values.tolist()]

@@ -1,43 +1,140 @@
-"""Random numbers that depend on the seed and on how far the training is, not on what ran before."""
+"""Random numbers that depend on the seed and on the place in a training, not on what ran before.
+
+A training that is resumed in the middle of an epoch then draws what the interrupted one would have drawn, and it is the
+same with any number of loader processes.
+"""
 
 from __future__ import annotations
 
 import random
+import signal
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from vasomim.registry import HOOKS
 
 
-@HOOKS.register_module()
-class EpochSeedHook(Hook):
-    """Seeds Python, NumPy and PyTorch at the start of every epoch from (seed, iteration, rank).
+class Draw(NamedTuple):
+    """An item of a data set, and the seed of its random transforms."""
 
-    An epoch then draws the same crops and masks whether the run came there in one go or was resumed, and each process
-    draws its own masks; mmengine seeds once, at the start, and all processes alike.
+    index: int
+    seed: int
+
+
+class SeededItems(Dataset):
+    """A data set whose items are asked for by :class:`Draw`; in all else, the data set inside.
+
+    An item that is asked for by its number alone is drawn as it would be without seeds.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, item: Draw | int) -> Any:
+        if not isinstance(item, Draw):
+            return self.dataset[item]
+        random.seed(item.seed)
+        np.random.seed(item.seed)
+        torch.default_generator.manual_seed(item.seed)  # Not the accelerators': a worker has none.
+        return self.dataset[item.index]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__') or name == 'dataset':  # Not there yet while it is unpickled.
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
+class SeededBatches(Sampler):
+    """Batches of :class:`Draw` for one epoch, from any place in it on; what lies before is not read.
+
+    Args:
+        batches: Yields lists of indices, the same ones for the same epoch.
+        rank: Number of this process, which draws other numbers than the rest.
+    """
+
+    def __init__(self, batches: BatchSampler, rank: int = 0) -> None:
+        self.batches = batches
+        self.rank = rank
+        self.seed = self.epoch = self.start = 0
+
+    @property
+    def sampler(self) -> Any:
+        """Orders the items; mmengine tells it the epoch."""
+        return self.batches.sampler
+
+    @property
+    def batch_size(self) -> int:
+        """Items of a batch."""
+        return self.batches.batch_size
+
+    def begin(self, seed: int, epoch: int, start: int) -> None:
+        """Say which epoch comes next, and how many of its batches are to be left out."""
+        self.seed, self.epoch, self.start = seed, epoch, start
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for number, batch in islice(enumerate(self.batches), self.start, None):
+            seeds = np.random.default_rng([self.seed, self.epoch, self.rank, number]).integers(2**32, size=len(batch))
+            yield [Draw(index, seed) for index, seed in zip(batch, seeds.tolist(), strict=True)]
+
+
+def with_seeds(loader: DataLoader, rank: int = 0) -> DataLoader:
+    """Return a loader of the same items in the same order, each with a seed of its own."""
+    return DataLoader(
+        SeededItems(loader.dataset),
+        batch_sampler=SeededBatches(loader.batch_sampler, rank),
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        prefetch_factor=loader.prefetch_factor,
+        persistent_workers=loader.persistent_workers,
+    )
+
+
+@HOOKS.register_module()
+class IterationSeedHook(Hook):
+    """Seeds Python, NumPy and PyTorch before every training iteration from (seed, iteration, rank).
+
+    Masks and dropped paths are then the same whether a training came there in one go or was resumed, and each process
+    draws its own; mmengine seeds once, at the start, and all processes alike.
     """
 
     priority = 'VERY_HIGH'
 
-    def before_train_epoch(self, runner: Runner) -> None:
-        """Seed this process; the loader's workers follow through :func:`seed_worker`."""
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed this process; the loader's items have seeds of their own."""
         words = np.random.SeedSequence([runner.seed, runner.iter, runner.rank]).generate_state(2)
         random.seed(int(words[0]))
         np.random.seed(int(words[0]))
         torch.manual_seed(int(words[1]))
 
 
-def seed_worker(worker_id: int) -> None:
-    """Seed Python and NumPy in a loader's worker from the seed that PyTorch gave it for this epoch.
+def start_worker(worker_id: int) -> None:
+    """Prepare a loader's worker process: it works on while its parent, told to end, still wants to save.
 
-    mmengine's own function gives a worker the same numbers in every epoch.
+    A scheduler sends SIGTERM to all processes of a job at once; a worker that obeyed would take the training down
+    first. It leaves with its parent all the same. Items without a seed of their own get other random numbers in each
+    epoch, where mmengine's own function repeats those of a worker.
 
     Args:
-        worker_id: Number of the worker; its seed differs already.
+        worker_id: Number of the worker; PyTorch's seed for it differs already.
     """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
     np.random.seed(seed)
