@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from vasomim.engine.seeding import with_seeds
+from vasomim.engine.seeding import SeededBatches, with_seeds
 from vasomim.engine.terminal import count
 from vasomim.errors import CheckpointError
 from vasomim.files import write_whole
@@ -39,7 +39,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, **kwargs: Any) -> None:
         super().__init__(runner, dataloader, **kwargs)
-        self.dataloader = with_seeds(self.dataloader, runner.rank)
+        self.dataloader: DataLoader = with_seeds(self.dataloader, runner.rank)
         self.position = 0
 
     def run(self) -> nn.Module:
@@ -69,7 +69,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def run_epoch(self) -> None:
         """Train for what is left of an epoch."""
-        self.dataloader.batch_sampler.begin(self.runner.seed, self._epoch, self.position)
+        batches = cast(SeededBatches, self.dataloader.batch_sampler)
+        batches.begin(self.runner.seed, self._epoch, self.position)
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         for index, batch in enumerate(self.dataloader, start=self.position):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from vasomim.registry import HOOKS
 
 
-class Draw(NamedTuple):
+@dataclass(frozen=True)
+class Draw:
     """An item of a data set, and the seed of its random transforms."""
 
     index: int
@@ -94,7 +96,7 @@ def with_seeds(loader: DataLoader, rank: int = 0) -> DataLoader:
     """Return a loader of the same items in the same order, each with a seed of its own."""
     return DataLoader(
         SeededItems(loader.dataset),
-        batch_sampler=SeededBatches(loader.batch_sampler, rank),
+        batch_sampler=SeededBatches(cast(BatchSampler, loader.batch_sampler), rank),
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
         pin_memory=loader.pin_memory,
