@@ -117,6 +117,8 @@ def test_each_cell_has_scores_costs_and_weights(undisturbed) -> None:
     pretraining = store.pretrainings()[0]
     assert len(pretraining.curve) == 3 and pretraining.curve[0]['loss'] > 0
     assert {cell.cost['pretraining_seconds'] for cell in cells if cell.method == 'mae'} == {pretraining.cost['seconds']}
+    encoder = undisturbed / 'work' / 'pretrainings' / pretraining.pretraining / 'encoder.safetensors'
+    assert str(undisturbed).encode() not in encoder.read_bytes()  # The same file, wherever it is computed.
 
 
 def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_scores(undisturbed) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from vasomim.checkpoint import read_checkpoint, save_weights
@@ -12,11 +11,12 @@ from vasomim.engine.initialize import PREFIX
 def save_encoder(work_dir: Path, target: Path) -> None:
     """Write the encoder of a run's last checkpoint, with its config, in one step.
 
+    The same pre-training gives the same file wherever it runs: the config's folder of the run is left out.
+
     Raises:
         CheckpointError: If the run has no checkpoint.
     """
     checkpoint = read_checkpoint(work_dir)
     tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(PREFIX)}
-    unfinished = target.with_name(f'.{target.name}')
-    save_weights(tensors, unfinished, checkpoint.config)
-    os.replace(unfinished, target)
+    lines = (checkpoint.config or '').splitlines(keepends=True)
+    save_weights(tensors, target, ''.join(line for line in lines if not line.startswith('work_dir = ')))
