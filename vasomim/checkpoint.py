@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 from vasomim import compat
 from vasomim.errors import CheckpointError, did_you_mean
 from vasomim.families import HEADS, POSITIONS, adopt, expected, resize_positions, translate
+from vasomim.files import in_one_step
 from vasomim.naming import detect_family
 
 SHIPPED = Path(__file__).parent / 'weights'
@@ -339,7 +338,7 @@ def convert_checkpoint(
     else:
         key = {'mae': 'model', 'vasomim': 'state_dict', 'mmpretrain': 'state_dict'}.get(to)
         meta = {'meta': {'cfg': config}} if config else {}
-        with _in_one_step(target) as unfinished:
+        with in_one_step(target) as unfinished:
             torch.save({key: theirs, **meta} if key else theirs, unfinished)
     return Conversion(report, checkpoint.family, len(theirs), config is not None, checkpoint.notes)
 
@@ -377,23 +376,9 @@ def load_model(source: str | Path, device: str | torch.device = 'cpu') -> nn.Mod
 def save_weights(tensors: dict[str, Tensor], path: str | Path, config: str | None = None, **facts: str) -> None:
     """Write tensors as safetensors, with the config and further facts in the header."""
     metadata = {'format': 'pt', **facts, **({'config': config} if config else {})}
-    with _in_one_step(Path(path)) as unfinished:
+    with in_one_step(Path(path)) as unfinished:
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(stored, unfinished, metadata=metadata)
-
-
-@contextmanager
-def _in_one_step(path: Path) -> Iterator[Path]:
-    """Give a name to write to, and rename it to ``path`` when all is on disk: what stood there stays until then."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        yield unfinished
-        with open(unfinished, 'rb') as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], str | None]:

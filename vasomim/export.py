@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vasomim.errors import CheckpointError, ConfigError, StackError
+from vasomim.files import in_one_step
 from vasomim.notice import NOTICE
 from vasomim.predictor import Predictor
 
@@ -85,18 +85,13 @@ def export_onnx(checkpoint: str | Path, path: str | Path) -> Exported:
         raise CheckpointError(checkpoint, 'it detects boxes; only segmentation models are exported.', cure)
     size = input_size(predictor.cfg)
     model = LogitsOfFrames(predictor.model).eval()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + '.tmp')
-    try:
+    with in_one_step(path) as unfinished:
         trace(model, size, unfinished)
         describe(unfinished, predictor, model, size)
         difference = largest_difference(model, unfinished, size)
         if not difference <= TOLERANCE:
             what = f'its logits in onnxruntime differ from PyTorch by {difference:.2g}, more than {TOLERANCE:g}.'
             raise CheckpointError(checkpoint, what, 'Report this with the versions that `vasomim doctor` prints.')
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return Exported(path, size, difference)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from vasomim.benchmark.plan import AXES
 from vasomim.benchmark.resolve import data_folder
 from vasomim.benchmark.store import SCHEMA, Cell, Scores, Store, StoreError, table_of
 from vasomim.errors import ConfigError, DatasetError, did_you_mean
+from vasomim.files import in_one_step
 
 MANIFEST = 'submission.json'
 WHEN = (1980, 1, 1, 0, 0, 0)  # The same results give the same file.
@@ -44,10 +44,8 @@ def pack(target: Path, results: Path, work_dir: Path, only: Sequence[str] = ()) 
     cells = [cell for cell in store.cells() if matches(cell, only)]
     if not cells:
         raise ConfigError(results, 'no finished cell is chosen.', 'Run some, or choose others by --only.')
-    unfinished = target.with_name(f'.{target.name}.part')
-    target.parent.mkdir(parents=True, exist_ok=True)
     hashes: dict[str, str] = {}
-    with zipfile.ZipFile(unfinished, 'w') as file:
+    with in_one_step(target) as unfinished, zipfile.ZipFile(unfinished, 'w') as file:
         for cell in cells:
             for name, path in files_of(cell, store, work_dir):
                 content = path.read_bytes()
@@ -57,7 +55,6 @@ def pack(target: Path, results: Path, work_dir: Path, only: Sequence[str] = ()) 
                 hashes[name] = digest_of(content)
         manifest = {'schema': SCHEMA, 'vasomim': __version__, 'cells': [cell.cell for cell in cells], 'files': hashes}
         file.writestr(zipfile.ZipInfo(MANIFEST, WHEN), json.dumps(manifest, indent=1) + '\n', zipfile.ZIP_DEFLATED)
-    os.replace(unfinished, target)
     return len(cells)
 
 
