@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vasomim.errors import DatasetError
-from vasomim.layout import held_out_start, is_merged_set, list_images, map_names, series_key
+from vasomim.layout import held_out_start, list_images, map_names, merged_sources, series_key
 
 
 def touch(root: Path, *names: str) -> None:
@@ -127,5 +127,12 @@ def test_a_merged_set_is_known_by_frames_in_a_source_folder(tmp_path):
     (tmp_path / 'arcade/syntax/train/images/1.png').touch()
     (tmp_path / 'xa170k/syntax').mkdir(parents=True)
     (tmp_path / 'xa170k/syntax/1.png').touch()
-    assert not is_merged_set(tmp_path / 'arcade')
-    assert is_merged_set(tmp_path / 'xa170k')
+    assert merged_sources(tmp_path / 'arcade') == []
+    assert merged_sources(tmp_path / 'xa170k') == ['syntax']
+
+
+def test_a_merged_set_of_other_sources_is_known_by_maps_beside_all_frames(tmp_path):
+    touch(tmp_path, 'b/1.png', 'b_frangi/1.png', 'a/x/1.png', 'a_frangi/x/1.png', 'splits/train.txt', 'a.csv')
+    assert merged_sources(tmp_path) == ['a', 'b']
+    touch(tmp_path, 'c/1.png')
+    assert merged_sources(tmp_path) == []  # A folder of frames, some of which have maps.

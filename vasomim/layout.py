@@ -56,7 +56,7 @@ def list_images(root: str | Path, anatomy_suffix: str = ANATOMY_SUFFIX, without:
     )
 
 
-def walk(root: Path, anatomy_suffix: str, without: str | Path | None) -> Iterator[str]:
+def walk(root: Path, anatomy_suffix: str = ANATOMY_SUFFIX, without: str | Path | None = None) -> Iterator[str]:
     """Yield the files below a folder, relative to it; see :func:`list_images` for what is left out."""
     seen = set() if without is None else {os.path.realpath(without)}
     for folder, below, files in os.walk(root, followlinks=True):
@@ -76,17 +76,28 @@ def walk(root: Path, anatomy_suffix: str, without: str | Path | None) -> Iterato
         yield from (prefix + file for file in files if not file.startswith('.'))
 
 
-def is_merged_set(root: Path) -> bool:
-    """Return whether a folder is XA-170K's: a published source's folder that holds frames itself, and its neighbours.
+def merged_sources(root: Path) -> list[str]:
+    """Return the sources of a folder in the layout of XA-170K; none where it is laid out otherwise.
 
-    ARCADE, whose ``syntax/`` holds ``train/``, ``val/`` and ``test/``, is not.
+    These are the published sources' folders, if one of them holds frames itself (ARCADE, whose ``syntax/`` holds
+    ``train/``, ``val/`` and ``test/``, is not meant). Where there are none of these names, they are the folders with
+    anatomy maps beside them, if all frames lie in such folders.
     """
-    return any(
-        file.suffix.lower() in IMAGE_SUFFIXES
-        for source in SOURCES
-        if (root / source).is_dir()
-        for file in (root / source).iterdir()
-    )
+    published = [name for name in SOURCES if (root / name).is_dir()]
+    if any(is_image(file) for name in published for file in (root / name).iterdir()):
+        return published
+    entries = [entry for entry in root.iterdir() if not entry.name.startswith('.')]
+    folders = {entry.name for entry in entries if entry.is_dir()}
+    sources = sorted(name for name in folders if name + ANATOMY_SUFFIX in folders)
+    rest = folders.difference(sources, (name + ANATOMY_SUFFIX for name in sources))
+    if any(map(is_image, entries)) or any(is_image(Path(file)) for name in rest for file in walk(root / name)):
+        return []
+    return sources
+
+
+def is_image(file: Path) -> bool:
+    """Return whether a file is an image by its name."""
+    return file.suffix.lower() in IMAGE_SUFFIXES
 
 
 def existing_folder(path: str | Path) -> Path:

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 
 from vasomim.anatomy import extract_anatomy
+from vasomim.cli.train import load_config, use_data
 from vasomim.data import XA170K, AngiogramFolder
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.images import read_grey
@@ -314,3 +315,16 @@ def test_real_frames_are_read(data_root):
     for packed in dataset:
         assert packed['inputs'].shape == (1, 32, 32)
         assert packed['data_samples'].ori_shape == read_grey(packed['data_samples'].img_path).shape
+
+
+def test_a_prepared_set_of_another_source_is_read_with_its_maps(tmp_path):
+    for name in ('mine/1.png', 'mine/2.png', 'mine_frangi/1.png', 'mine_frangi/2.png'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    cfg = load_config('vasomim::pretrain/vasomim.py')
+    use_data(cfg, str(tmp_path))
+    found = DATASETS.build({**cfg.train_dataloader.dataset, 'subset': 'all', 'pipeline': []})
+    assert [info['anatomy_path'] for info in found.load_data_list()] == [
+        str(tmp_path / 'mine_frangi/1.png'),
+        str(tmp_path / 'mine_frangi/2.png'),
+    ]

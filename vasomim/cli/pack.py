@@ -97,14 +97,14 @@ def plan(root: Path, options: argparse.Namespace) -> tuple[str, list[Source]]:
     from vasomim.data.datasets import XA170K, AngiogramDataset, AngiogramFolder
     from vasomim.data.packing import Source
     from vasomim.errors import ConfigError
-    from vasomim.layout import ANATOMY_SUFFIX, is_merged_set
+    from vasomim.layout import ANATOMY_SUFFIX, merged_sources
 
-    merged = bool(options.sources) or is_merged_set(root)
+    merged = options.sources or merged_sources(root)
     if merged:
         if options.anatomy is not None:
             raise ConfigError('--anatomy', "the maps of XA-170K lie beside its sources' folders.", 'Leave it out.')
         anatomy = 'none' if options.no_anatomy else 'precomputed'
-        reader: AngiogramDataset = XA170K(root, options.sources, anatomy, lazy_init=True)
+        reader: AngiogramDataset = XA170K(root, merged, anatomy, lazy_init=True)
     else:
         maps = options.anatomy or root.resolve().with_name(root.resolve().name + ANATOMY_SUFFIX)
         reader = AngiogramFolder(root, None if options.no_anatomy else maps, filter=None, lazy_init=True)

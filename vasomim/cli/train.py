@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vasomim.errors import CheckpointError, ConfigError, did_you_mean
-from vasomim.layout import ANATOMY_SUFFIX, existing_folder, is_merged_set
+from vasomim.layout import ANATOMY_SUFFIX, SOURCES, existing_folder, merged_sources
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -246,9 +246,9 @@ def use_data(cfg: Config, folder: str) -> None:
                 evaluator['ann_file'] = str(root / Path(evaluator['ann_file']).name)
         return
     if is_packed(root):
-        data: dict[str, str | None] = dict(type='PackedAngiograms', data_root=str(root))
-    elif is_merged_set(root):
-        data = dict(type='XA170K', data_root=str(root))
+        data: dict[str, Any] = dict(type='PackedAngiograms', data_root=str(root))
+    elif sources := merged_sources(root):
+        data = dict(type='XA170K', data_root=str(root), **({} if sources[0] in SOURCES else {'sources': sources}))
     else:
         maps = root.with_name(root.name + ANATOMY_SUFFIX)
         data = dict(type='AngiogramFolder', data_root=str(root), anatomy_root=str(maps) if maps.is_dir() else None)
@@ -261,7 +261,7 @@ def use_data(cfg: Config, folder: str) -> None:
                 'Set its folder by --cfg-options instead.',
             )
         kept = {key: value for key, value in dataset.items() if key not in ('type', 'data_root', 'anatomy_root')}
-        cfg[loader].dataset = {**kept, **data}
+        cfg[loader].dataset = {**data, **kept}  # Sources that the config names win.
     check_config(cfg)  # An option of the other kind of dataset, such as the sources of XA-170K, is not dropped.
 
 
