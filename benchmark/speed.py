@@ -239,7 +239,8 @@ def measure_steps(arch: str = 'small', batch: int = 16, rounds: int = 5, side: i
     for method in METHODS[1:]:
         ours, mae = (1000 * statistics.median(time[name] for time in times) / batch for name in (method, 'mae'))
         ratio = statistics.median(time[method] / time['mae'] for time in times)
-        goal = 'ours / MAE <= 1.10' if method == 'vasomim' else 'ours / MAE'
+        limit = '1.05' if arch == 'base' else '1.10'  # The segmentor's share falls with the size of the encoder.
+        goal = f'ours / MAE <= {limit}' if method == 'vasomim' else 'ours / MAE'
         rows.append(Row(f'step, {method}, {arch}, batch {batch}, {device}', 'ms/frame', ours, mae, ratio, goal))
         ratio = memory[method] / memory['mae']
         rows.append(Row(f'peak memory, {method}', 'GB', memory[method], memory['mae'], ratio, 'ours / MAE'))
@@ -392,12 +393,13 @@ def seconds(clock: Callable[[], float], action: Callable[..., object], *argument
     return clock() - start
 
 
-SECTIONS: dict[str, Callable[[], list[Row]]] = {
+SECTIONS: dict[str, Callable[..., list[Row]]] = {
     'anatomy': measure_anatomy,
     'loader': measure_loader,
     'step': measure_steps,
     'options': measure_options,
 }
+SIZED = ('step', 'options')  # Those that train.
 
 
 def main() -> None:
@@ -405,8 +407,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the numbers there')
     parser.add_argument('--only', nargs='+', choices=sorted(SECTIONS), default=list(SECTIONS), help='which parts')
+    parser.add_argument('--arch', help='encoder of the training steps: tiny, small, base, large, huge (default: small)')
+    parser.add_argument('--batch', type=int, help='frames of a training step (default: 16, of options 8)')
     options = parser.parse_args()
-    rows = [row for section in options.only for row in SECTIONS[section]()]
+    sizes = {name: value for name in ('arch', 'batch') if (value := getattr(options, name)) is not None}
+    rows = [row for section in options.only for row in SECTIONS[section](**(sizes if section in SIZED else {}))]
     table = Table('', 'unit', 'ours', 'reference', 'ratio', 'goal')
     for row in rows:
         numbers = ('' if value is None else f'{value:.2f}' for value in (row.ours, row.reference, row.ratio))

@@ -116,6 +116,18 @@ def test_each_option_changes_what_it_names():
     assert model_of('checkpointing').backbone.checkpointing
 
 
+def test_the_size_of_a_step_is_an_option(monkeypatch, capsys):
+    asked = []
+    row = speed.Row('step', 'ms/frame', 1.0)
+    monkeypatch.setattr(
+        speed, 'SECTIONS', {name: lambda **sizes: asked.append(sizes) or [row] for name in speed.SECTIONS}
+    )
+    monkeypatch.setattr(sys, 'argv', ['speed.py', '--only', 'anatomy', 'step', '--arch', 'base', '--batch', '4'])
+    speed.main()
+    assert asked == [{}, {'arch': 'base', 'batch': 4}]
+    assert 'ms/frame' in capsys.readouterr().out
+
+
 class CountAttention(TorchDispatchMode):
     """Counts PyTorch's fused attention."""
 
