@@ -7,13 +7,29 @@ SUDO := $(shell [ $$(id -u) = 0 ] || echo sudo)
 BIN := $(VENV)/bin
 BIN_OPENMMLAB := $(VENV_OPENMMLAB)/bin
 
+# With a WHEELHOUSE, which `make wheelhouse` has filled, every package comes from there and the network is not asked.
+WHEELHOUSE ?=
+OFFLINE = $(if $(WHEELHOUSE),PIP_NO_INDEX=1 PIP_FIND_LINKS='$(abspath $(WHEELHOUSE))')
+COLLECTED := $(or $(WHEELHOUSE),wheelhouse)
+MADE_FOR := 'import platform as p; print("Python", *p.python_version_tuple()[:2], p.system(), p.machine())'
+
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-openmmlab lint docs browser clean
+.PHONY: help install wheelhouse quickstart test test-slow test-openmmlab lint docs browser clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 18
 
 install: $(VENV)/.installed ## Make the environment .venv with the default stack and this project in it
+
+wheelhouse: OFFLINE =
+wheelhouse: ## Collect in wheelhouse/ all that `make install WHEELHOUSE=wheelhouse` needs on a machine without network
+	$(call make-environment,build/wheelhouse-env)
+	rm -rf build/lib $(COLLECTED)/SHA256SUMS
+	build/wheelhouse-env/bin/python -m pip wheel --wheel-dir $(COLLECTED) \
+		pip -r requirements/onedl.txt -r requirements/dev.txt .
+	build/wheelhouse-env/bin/python -c $(MADE_FOR) > $(COLLECTED)/MADE_FOR
+	cd $(COLLECTED) && sha256sum MADE_FOR *.whl > SHA256SUMS
+	rm -rf build/wheelhouse-env
 
 quickstart: install ## Pre-train a tiny VasoMIM on simulated angiograms and draw what it reconstructs; a small benchmark
 	$(BIN)/vasomim synthesize data/quickstart --layout folder --frames 160
@@ -49,8 +65,9 @@ clean: ## Remove the environments and caches; data/ and work_dirs/ stay
 
 # The file .installed is written last, so an interrupted install is done again, and a finished one is not repeated.
 $(VENV)/.installed: setup.py pyproject.toml requirements/onedl.txt requirements/dev.txt
+	$(call check-wheelhouse)
 	$(call make-environment,$(VENV))
-	$(BIN)/python -m pip install -r requirements/onedl.txt -r requirements/dev.txt -e .
+	$(OFFLINE) $(BIN)/python -m pip install -r requirements/onedl.txt -r requirements/dev.txt -e .
 	$(call finish-environment,$(BIN),requirements/onedl.txt)
 	touch $@
 
@@ -60,16 +77,24 @@ $(VENV_OPENMMLAB)/.installed: setup.py pyproject.toml requirements/openmmlab.txt
 	$(call finish-environment,$(BIN_OPENMMLAB),requirements/openmmlab.txt)
 	touch $@
 
+# Sound, and made by this Python: wheels of another one would not be found, whatever their versions.
+define check-wheelhouse
+	@[ -z '$(WHEELHOUSE)' ] || { cd '$(WHEELHOUSE)' && sha256sum --check --quiet SHA256SUMS; } \
+		|| { echo '$(WHEELHOUSE) is not whole. Copy it again, or run make wheelhouse where there is a network.'; exit 1; }
+	@[ -z '$(WHEELHOUSE)' ] || $(PYTHON) -c $(MADE_FOR) | cmp -s - '$(WHEELHOUSE)/MADE_FOR' \
+		|| { echo "$(WHEELHOUSE) was made for: $$(cat '$(WHEELHOUSE)/MADE_FOR'). Pass that Python: make PYTHON=..."; exit 1; }
+endef
+
 define make-environment
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
 		|| { echo 'Python 3.10 to 3.13 is needed: make PYTHON=python3.12 ...'; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' \
 		|| { echo 'This Python cannot make environments. On Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
 	$(PYTHON) -m venv $(1)
-	$(1)/bin/python -m pip install --upgrade pip
+	$(OFFLINE) $(1)/bin/python -m pip install --upgrade pip
 endef
 
 # Both opencv-python and opencv-python-headless unpack into cv2; the headless one has to come last, as it needs no libGL.
 define finish-environment
-	$(1)/python -m pip install --no-deps --force-reinstall "$$(grep opencv-python-headless== $(2))"
+	$(OFFLINE) $(1)/python -m pip install --no-deps --force-reinstall "$$(grep opencv-python-headless== $(2))"
 endef

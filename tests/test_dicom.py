@@ -48,19 +48,22 @@ def test_8_bit_frames_stay_as_they_are(tmp_path, rle):
 
 @pytest.mark.parametrize('inverted', [False, True])
 @pytest.mark.parametrize(('slope', 'intercept'), [(1, 0), (0.5, -100)])
-def test_a_window_maps_12_bits_by_the_standard_s_function(tmp_path, slope, intercept, inverted):
-    stored = cine(top=4096)
+@pytest.mark.parametrize(('bits', 'center', 'width'), [(12, 700, 900), (16, 15000, 20000)])
+def test_a_window_maps_deep_pixels_by_the_standard_s_function(
+    tmp_path, bits, center, width, slope, intercept, inverted
+):
+    stored = cine(top=2**bits)
     path = write_dicom(
         tmp_path / 'a',
         stored,
-        bits=12,
-        WindowCenter=[700, 50],  # The first one counts.
-        WindowWidth=[900, 10],
+        bits=bits,
+        WindowCenter=[center, 50],  # The first one counts.
+        WindowWidth=[width, 10],
         RescaleSlope=slope,
         RescaleIntercept=intercept,
         PhotometricInterpretation='MONOCHROME1' if inverted else 'MONOCHROME2',
     )
-    expected = np.array([window(value * slope + intercept, 700, 900) for value in stored.ravel().tolist()])
+    expected = np.array([window(value * slope + intercept, center, width) for value in stored.ravel().tolist()])
     expected = (255 - expected if inverted else expected).reshape(stored.shape)
     found = np.array(list(read_frames(path)))
     assert np.abs(found - expected).max() == 0
@@ -74,6 +77,8 @@ def test_without_a_window_the_whole_cine_sets_the_range(tmp_path):
     found = np.array(list(read_frames(write_dicom(tmp_path / 'a', stored, bits=16))))
     assert rounded(found, (stored.astype(float) - low) / (high - low) * 255)
     assert found[0].max() < 150 and found[1:].max() == 255
+    inverted = write_dicom(tmp_path / 'c', stored, bits=16, PhotometricInterpretation='MONOCHROME1')
+    assert rounded(np.array(list(read_frames(inverted))), (high - stored.astype(float)) / (high - low) * 255)
     flat = list(read_frames(write_dicom(tmp_path / 'b', np.full((1, 4, 4), 77), bits=16)))
     assert (flat[0] == 0).all()
 

@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import speed
+import torch
+from mmpretrain.structures import DataSample
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import RandomResizedCrop
 
 from vasomim.anatomy import extract_anatomy
 from vasomim.data.transforms import resize
 from vasomim.images import read_grey, read_mask
+from vasomim.models.base import MaskedImageModeling
 from vasomim.synthetic import simulate_frame
 
 
@@ -63,6 +67,75 @@ def test_steps_are_measured_beside_mae():
         assert row.ours > 0
         assert row.reference > 0
         assert row.ratio == pytest.approx(row.ours / row.reference)
+
+
+def test_options_are_measured_beside_a_step_without_them():
+    time, memory = speed.measure_options(arch='tiny', batch=1, rounds=1, side=64, names=['bfloat16 autocast'])
+    assert time.name == 'bfloat16 autocast, tiny, batch 1, cpu'
+    assert memory.name == 'peak memory, bfloat16 autocast'
+    for row in (time, memory):
+        assert row.ours > 0
+        assert row.ratio == pytest.approx(row.ours / row.reference)
+
+
+@pytest.mark.parametrize('change', ['attention by hand', 'channels first', 'checkpointing'])
+def test_a_changed_step_has_the_same_gradients(change):
+    gradients = []
+    for each in (None, change):
+        cells = [cell.cell_contents for cell in speed.build_step('vasomim', 'tiny', 2, 64, 'cpu', each).__closure__]
+        model = next(cell for cell in cells if isinstance(cell, MaskedImageModeling))
+        samples = [DataSample(), DataSample()]
+        for sample in samples:
+            sample.set_field(torch.ones(1, 64, 64, dtype=torch.uint8), 'anatomy', field_type='data')
+        torch.manual_seed(3)
+        sum(model(torch.randn(2, 3, 64, 64), samples, mode='loss').values()).backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+    assert gradients[0]['backbone.layers.0.attn.qkv.weight'].abs().max() > 1e-4
+
+
+def test_each_option_changes_what_it_names():
+    def model_of(change):
+        cells = [cell.cell_contents for cell in speed.build_step('vasomim', 'tiny', 2, 64, 'cpu', change).__closure__]
+        return next(cell for cell in cells if isinstance(cell, MaskedImageModeling))
+
+    default = model_of(None)
+    calls = []
+    for each in ('fused', 'by hand'):
+        model = default if each == 'fused' else model_of('attention by hand')
+        with CountAttention() as counted:
+            model.neck.decoder_blocks[0](torch.randn(1, 5, 512))
+        calls.append(counted.calls)
+    assert calls == [1, 0]
+    weight = 'encoder.0.conv.weight'
+    assert default.segmentor.get_parameter(weight).is_contiguous(memory_format=torch.channels_last)
+    first = model_of('channels first').segmentor
+    assert first.get_parameter(weight).is_contiguous()
+    assert not default.backbone.checkpointing
+    assert model_of('checkpointing').backbone.checkpointing
+
+
+def test_the_size_of_a_step_is_an_option(monkeypatch, capsys):
+    asked = []
+    row = speed.Row('step', 'ms/frame', 1.0)
+    monkeypatch.setattr(
+        speed, 'SECTIONS', {name: lambda **sizes: asked.append(sizes) or [row] for name in speed.SECTIONS}
+    )
+    monkeypatch.setattr(sys, 'argv', ['speed.py', '--only', 'anatomy', 'step', '--arch', 'base', '--batch', '4'])
+    speed.main()
+    assert asked == [{}, {'arch': 'base', 'batch': 4}]
+    assert 'ms/frame' in capsys.readouterr().out
+
+
+class CountAttention(TorchDispatchMode):
+    """Counts PyTorch's fused attention."""
+
+    calls = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.calls += 'scaled_dot_product' in str(function)
+        return function(*arguments, **(options or {}))
 
 
 def test_the_peak_of_a_process_is_its_own_and_not_its_parents():

@@ -172,13 +172,16 @@ def find_weights(source: str | Path) -> Path:
     )
 
 
-def read_checkpoint(source: str | Path, drop: Sequence[str] = (), grid: tuple[int, int] | None = None) -> Checkpoint:
+def read_checkpoint(
+    source: str | Path, drop: Sequence[str] = (), grid: tuple[int, int] | None = None, rotary: bool = False
+) -> Checkpoint:
     """Read a checkpoint without running code from it, and turn the tensors of known families into ours.
 
     Args:
         source: A .safetensors or PyTorch file, the folder of a run, or the name of weights that come with the package.
         drop: Tensors to go without; see :func:`vasomim.families.adopt`.
         grid: Patches per column and row, where the number of position embeddings does not tell.
+        rotary: Whether it is for an encoder with rotary positions.
 
     Raises:
         CheckpointError: If there is no such file, it is damaged, it holds more than tensors and plain values, or what
@@ -204,7 +207,7 @@ def read_checkpoint(source: str | Path, drop: Sequence[str] = (), grid: tuple[in
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
         raise CheckpointError(path, f'it cannot be read: {error}', 'Copy or download it again.') from error
     family = detect_family(tensors)
-    adopted = adopt(tensors, family, path, drop, grid)
+    adopted = adopt(tensors, family, path, drop, grid, rotary)
     return Checkpoint(adopted.tensors, family, config, adopted.dropped, adopted.notes)
 
 

@@ -21,7 +21,7 @@ CLASS_TOKEN = 'backbone.cls_token'
 HEADS = re.compile(r'(vit\.|deit\.|dinov2\w*\.)?((head|head_dist|classifier|pooler)\..+|(embeddings\.)?mask_token)')
 # Whatever stands in a layer, or has a part in what the layers get, changes the features.
 VITAL = re.compile(
-    r'(vit\.|deit\.|dinov2\w*\.)?((blocks|layers|encoder\.layer)\.\d+\..+|norm_pre\..+|pre_norm\..+|dist_token)'
+    r'(vit\.|deit\.|dinov\w*\.)?((blocks|layers|(encoder\.|model\.)?layer)\.\d+\..+|norm_pre\..+|pre_norm\..+|dist_token)'
 )
 
 
@@ -40,6 +40,7 @@ def adopt(
     source: str | Path,
     drop: Sequence[str] = (),
     grid: tuple[int, int] | None = None,
+    rotary: bool = False,
 ) -> Adopted:
     """Turn the tensors of a family into ours, so that a plain ViT gives the same features.
 
@@ -52,17 +53,19 @@ def adopt(
         source: Names the checkpoint in errors.
         drop: Tensors to go without: a name, or the name of what holds them.
         grid: Patches per column and row, where the number of position embeddings does not tell.
+        rotary: Whether they are for a :class:`~vasomim.models.rotary_vit.RotaryViT`, which holds DINOv3's.
 
     Raises:
         CheckpointError: If a plain ViT cannot hold what changes the features, such as register tokens; or ``drop``
             names nothing.
     """
-    if family == 'dinov3':
+    if family == 'dinov3' and not rotary:
         raise CheckpointError(
             source,
             'it is a DINOv3: its layers turn queries and keys by rotary positions, and it has no position embeddings; '
             'a plain ViT cannot give its features.',
-            'Take an encoder with learned position embeddings: DINOv2, MAE, or a ViT of timm or transformers.',
+            'For a downstream task pass --cfg-options model.backbone.type=mmpretrain.RotaryViT; elsewhere take an '
+            'encoder with learned position embeddings: DINOv2, MAE, or a ViT of timm or transformers.',
         )
     kept, dropped = _without(tensors, drop, source)
     ours: dict[str, Tensor] = {}
@@ -87,7 +90,7 @@ def adopt(
         _fill_biases(ours, notes)
         count = sum(tensors[name].shape[1] for name in dropped if name.endswith(('reg_token', 'register_tokens')))
         _settle_positions(ours, count, grid, source, notes)
-        if REGISTERS in ours:
+        if REGISTERS in ours and family != 'dinov3':
             name = next(name for name in kept if to_ours(name, family) == (REGISTERS, None))
             raise _cannot_hold(source, [name])
     return Adopted(ours, dropped, tuple(notes))

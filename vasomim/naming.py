@@ -77,6 +77,21 @@ FOREIGN_HF = [
     (GAMMAS[1], 'encoder.layer.#.layer_scale2.lambda1'),
     (REGISTERS, 'embeddings.register_tokens'),
 ]
+# transformers' DINOv3, read only, behind the model's prefixes.
+DINOV3 = {
+    'backbone.cls_token': 'embeddings.cls_token',
+    REGISTERS: 'embeddings.register_tokens',
+    'backbone.patch_embed.projection.@': 'embeddings.patch_embeddings.@',
+    'backbone.layers.#.ln1.@': 'layer.#.norm1.@',
+    'backbone.layers.#.attn.qkv.@': 'layer.#.attention.{q_proj,k_proj,v_proj}.@',
+    'backbone.layers.#.attn.proj.@': 'layer.#.attention.o_proj.@',
+    GAMMAS[0]: 'layer.#.layer_scale1.lambda1',
+    'backbone.layers.#.ln2.@': 'layer.#.norm2.@',
+    'backbone.layers.#.ffn.layers.0.0.@': 'layer.#.mlp.up_proj.@',
+    'backbone.layers.#.ffn.layers.1.@': 'layer.#.mlp.down_proj.@',
+    GAMMAS[1]: 'layer.#.layer_scale2.lambda1',
+    'backbone.ln1.@': 'norm.@',
+}
 HF_SYNONYMS = [
     (r'^(?:vit|deit|dinov2|dinov2_with_registers)\.', ''),
     (r'^layers\.(\d+)\.', r'encoder.layer.\1.'),
@@ -145,8 +160,12 @@ def to_ours(name: str, family: str) -> tuple[str, int | None] | None:
             if match := re.fullmatch(expression, name):
                 return build(match), None
         return None
+    if family in ('hf', 'dinov2'):
+        name = hub_name(name)
+    elif family == 'dinov3':
+        name = re.sub(r'^(dinov3_vit\.)?(model\.)?', '', name)
     for pattern, ours, third in READERS.get(family, []):
-        if match := pattern.fullmatch(hub_name(name) if family in ('hf', 'dinov2') else name):
+        if match := pattern.fullmatch(name):
             return _fill(ours, match.groups()), third
     return None
 
@@ -196,4 +215,5 @@ READERS = {
     'mmpretrain': _readers([*MMPRETRAIN.items(), *FOREIGN_MMPRETRAIN]),
     'hf': _HF,
     'dinov2': _HF,
+    'dinov3': _readers(DINOV3.items()),
 }

@@ -115,7 +115,63 @@ def runner_config(work_dir: object, epochs: int = 2, batch: int = 4, **changes: 
     return {**config, 'cfg': {'default_hooks': config['default_hooks']}, **changes}
 
 
+def sharding_config(work_dir: object, **changes: object) -> dict:
+    """A config with a very small VasoMIM in place of the toy, built here, clipped gradients and pictures."""
+    import vasomim.models  # noqa: F401 - registers
+    from vasomim.registry import MODELS
+
+    torch.manual_seed(0)
+    size = {'embed_dims': 48, 'num_layers': 2, 'num_heads': 2, 'feedforward_channels': 64}
+    model = MODELS.build(
+        {
+            'type': 'VasoMIM',
+            'backbone': {'type': 'MaskedViT', 'arch': size, 'img_size': 32, 'patch_size': 8},
+            'neck': {
+                'type': 'MAEPretrainDecoder',
+                'in_chans': 3,
+                'decoder_embed_dim': 32,
+                'decoder_depth': 1,
+                'decoder_num_heads': 2,
+            },
+            'head': {'type': 'ReconstructionHead'},
+            'masking': {'type': 'AnatomyMasking', 'ratio': 0.5, 'start': 0.0, 'end': 0.5},
+            'segmentor': {'type': 'UNeXt'},
+            'consistency': {'type': 'AnatomicalConsistencyLoss'},
+        }
+    )
+    config = runner_config(work_dir, batch=2, model=model, **changes)
+    config['train_dataloader']['dataset'] = ToyFrames(8, side=32)
+    # With AdamW's own eps of 1e-8 the rounding of gradients that are zero (biases of keys) becomes whole steps.
+    config['optim_wrapper'].update(
+        optimizer={'type': 'AdamW', 'lr': 1e-3, 'eps': 1e-4, 'fused': True},
+        clip_grad={'max_norm': 1.0},
+        accumulative_counts=2,
+    )
+    config['custom_hooks'] = [{'type': 'ReconstructionFigureHook', 'interval': 2, 'num': 2}]
+    return config
+
+
+def random_batch(size: int, side: int = 32) -> tuple[torch.Tensor, list]:
+    """Normalized frames and samples with anatomy, from PyTorch's generator."""
+    return torch.randn(size, 3, side, side), samples_of([torch.rand(1, side, side) < 0.1 for _ in range(size)])
+
+
+def samples_of(anatomy: list) -> list:
+    """Samples with these anatomy maps."""
+    samples = [DataSample(metainfo={'sample_idx': index}) for index in range(len(anatomy))]
+    for sample, own in zip(samples, anatomy, strict=True):
+        sample.set_field(own.to(torch.uint8), 'anatomy', field_type='data')
+    return samples
+
+
 @pytest.fixture
 def toy() -> SimpleNamespace:
     """The pieces of this module, for tests."""
-    return SimpleNamespace(Frames=ToyFrames, Model=ToyModel, config=runner_config, collate=pseudo_collate)
+    return SimpleNamespace(
+        Frames=ToyFrames,
+        Model=ToyModel,
+        config=runner_config,
+        sharding=sharding_config,
+        samples=samples_of,
+        collate=pseudo_collate,
+    )

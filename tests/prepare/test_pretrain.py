@@ -142,6 +142,45 @@ def test_folders_of_images_keep_series_together_and_names_apart(tmp_path):
     assert [row['patient'] for row in rows_of(tmp_path / 'b', 'xcad')].count('1') == 3
 
 
+DAMAGE = {
+    'empty.png': lambda whole: b'',
+    'text.png': lambda whole: b'404 not found',
+    'cut.png': lambda whole: whole[: len(whole) // 2],
+    'flipped.png': lambda whole: whole[:60] + bytes([whole[60] ^ 0xFF]) + whole[61:],
+}
+
+
+@pytest.mark.parametrize(
+    ('kind', 'folders'),
+    [
+        ('syntax', ('Patient 1', 'Patient 2/LCA')),
+        ('xcad', ('train/images', 'test/images')),
+        ('folder', ('', 'deep/er')),
+        ('arcade', ('syntax/train/images', 'stenosis/val/images')),
+    ],
+)
+def test_images_with_damaged_files_among_them(tmp_path, capsys, kind, folders):
+    source, expected = tmp_path / 'source', []
+    for k, folder in enumerate(folders):
+        for name in ('1.png', '2.png'):
+            write_png(source / folder / name, frame(10 * k + int(name[0])))
+            expected.append(frame(10 * k + int(name[0])))
+    whole = (source / folders[0] / '1.png').read_bytes()
+    for name, harm in DAMAGE.items():
+        (source / folders[1] / name).write_bytes(harm(whole))
+    write_png(source / folders[1] / 'mask.png', np.where(frame(1) > 128, 255, 0).astype(np.uint8))
+    assert prepare(kind, source, tmp_path / 'out', *(('--name', 'folder') if kind == 'folder' else ())) == 1
+    out = tmp_path / 'out'
+    written = [read_grey(path) for path in (out / kind).iterdir()]
+    assert len(written) == len(expected)
+    assert all(any(np.array_equal(pixels, other) for other in written) for pixels in expected)
+    assert {path.name for path in (out / f'{kind}_frangi').glob('*.png')} == {p.name for p in (out / kind).iterdir()}
+    damaged = {Path(place).name for place, _ in report_of(out, kind)['damaged']}
+    assert damaged == {*DAMAGE, 'mask.png'}
+    printed = capsys.readouterr()
+    assert all(name in printed.out + printed.err for name in damaged)
+
+
 def write_study(path: Path, frames: np.ndarray, compressed: bool = True, **others: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     save = np.savez_compressed if compressed else np.savez

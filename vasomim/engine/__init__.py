@@ -15,6 +15,7 @@ from vasomim.engine.saving import SafeCheckpointHook  # noqa: E402
 from vasomim.engine.scalars import DeferredRuntimeInfoHook  # noqa: E402
 from vasomim.engine.schedule import PolynomialLR, WarmupCosineLR  # noqa: E402
 from vasomim.engine.seeding import IterationSeedHook  # noqa: E402
+from vasomim.engine.sharding import ShardedRunner  # noqa: E402
 from vasomim.engine.skipped import SkippedFramesHook  # noqa: E402
 from vasomim.engine.strict import check_config, check_options  # noqa: E402
 
@@ -30,6 +31,7 @@ __all__ = [
     'ReconstructionFigureHook',
     'ResumableTrainLoop',
     'SafeCheckpointHook',
+    'ShardedRunner',
     'SkippedFramesHook',
     'WarmupCosineLR',
     'check_config',

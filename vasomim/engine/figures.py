@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch.distributed.fsdp import FSDPModule
 
 from vasomim.registry import HOOKS
 from vasomim.visualization import reconstruction_figure, write_picture
@@ -45,12 +46,13 @@ class ReconstructionFigureHook(Hook):
         self.num = num
         self.seed = seed
 
-    @master_only
     def after_train_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Draw, if it is this epoch's turn."""
+        """Draw, if it is this epoch's turn: in the first process, to which all others add their shares of the model."""
         if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not is_main_process() and not isinstance(model, FSDPModule):
+            return
         loader = runner.train_dataloader if runner.val_loop is None else runner.val_dataloader
         training = model.training
         with own_randomness(self.seed), torch.no_grad():
@@ -58,6 +60,8 @@ class ReconstructionFigureHook(Hook):
             batch = model.eval().data_preprocessor(pseudo_collate(samples), False)
             result = model.reconstruct(batch['inputs'], batch['data_samples'])
         model.train(training)
+        if not is_main_process():
+            return
         names = [Path(sample.metainfo.get('img_path', '')).name for sample in batch['data_samples']]
         picture = reconstruction_figure(result, model.data_preprocessor.denormalize, names)
         write_picture(Path(runner.work_dir) / 'figures' / f'epoch_{runner.epoch + 1}.png', picture)

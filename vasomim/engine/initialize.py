@@ -15,7 +15,9 @@ from torch import nn
 
 from vasomim.checkpoint import LEAST, LoadReport, load_tensors, read_checkpoint, source_grid
 from vasomim.engine.terminal import tell
+from vasomim.errors import CheckpointError
 from vasomim.families import resize_positions
+from vasomim.models.rotary_vit import RotaryViT
 from vasomim.registry import HOOKS
 
 PREFIX = 'backbone.'
@@ -59,12 +61,21 @@ def load_encoder(backbone: nn.Module, source: str | Path, least: float = LEAST) 
         least: Share of the encoder's tensors that must match, in [0, 1].
 
     Raises:
-        CheckpointError: If fewer match, or the grid of the positions is not known.
+        CheckpointError: If fewer match, one has rotary positions and the other has not, or the grid of the positions
+            is not known.
     """
-    checkpoint = read_checkpoint(source)
+    rotary = isinstance(backbone, RotaryViT)
+    checkpoint = read_checkpoint(source, rotary=rotary)
     tensors = {
         name[len(PREFIX) :]: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(PREFIX)
     } or checkpoint.tensors
+    if rotary != ('register_tokens' in tensors):
+        raise CheckpointError(
+            source,
+            f'it holds {"no register tokens and learned" if rotary else "register tokens and rotary"} positions, '
+            f'unlike this {type(backbone).__name__}.',
+            f'Pass --cfg-options model.backbone.type=mmpretrain.{"PlainViT" if rotary else "RotaryViT"}.',
+        )
     positions, grid = tensors.get('pos_embed'), getattr(backbone, 'patch_resolution', None)
     resized = []
     if positions is not None and grid is not None and positions.shape[1] != 1 + grid[0] * grid[1]:

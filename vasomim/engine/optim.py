@@ -15,7 +15,7 @@ from vasomim.errors import ConfigError, did_you_mean
 from vasomim.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 OPTIONS = ('layer_decay', 'no_decay', 'backbone')
-EMBEDDING = ('patch_embed', 'cls_token', 'pos_embed', 'mask_token', 'pre_norm')
+EMBEDDING = ('patch_embed', 'cls_token', 'pos_embed', 'mask_token', 'register_tokens', 'pre_norm')
 LAYER = re.compile(r'layers\.(\d+)\.')
 
 

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from vasomim.cores import cores
 from vasomim.engine.allocator import keep_freed_memory
+from vasomim.engine.compilation import compile_parts
 from vasomim.engine.seeding import start_worker
 from vasomim.engine.terminal import count, replace_terminal_handler, tell
 from vasomim.errors import CheckpointError, ConfigError
@@ -299,6 +300,12 @@ class PretrainRunner(Runner):
                 f'it cannot be written: {error.strerror or error}.',
                 'Free some space; --resume then continues from the checkpoint before, which is whole.',
             ) from error
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile what the config's ``compile`` says: the parts of the model, in place of mmengine's whole step."""
+        parts = compile_parts(self.model, self.cfg.get('compile'))
+        if parts:
+            tell(self.logger, f'{count(parts, "part")} of the model compiled; the first steps take long')
 
     def train(self) -> nn.Module:
         """Train, and let the hooks close what they hold (``close``), whatever ends the training."""

@@ -18,7 +18,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead  # noqa: E402
 from mmseg.models.segmentors import EncoderDecoder  # noqa: E402
 from mmseg.registry import MODELS  # noqa: E402
 
-from vasomim.models import plain_vit, segmentation_losses  # noqa: E402, F401  registers what the configs name
+from vasomim.models import plain_vit, rotary_vit, segmentation_losses  # noqa: E402, F401  registers what the configs name
 
 
 @MODELS.register_module()

@@ -152,7 +152,8 @@ class UNeXt(BaseModel):
             self.apply(_initialize)
         else:
             load_weights(self, weights)
-        self.to(memory_format=torch.channels_last)  # two to three times as fast on a CPU
+        self.memory_format = torch.channels_last  # two to three times as fast on a CPU
+        self.to(memory_format=self.memory_format)
 
     def logits(self, frames: Tensor) -> Tensor:
         """Vessel logits.
@@ -173,7 +174,7 @@ class UNeXt(BaseModel):
 
     def _forward(self, frames: Tensor) -> Tensor:
         skips: list[Tensor] = []
-        features = frames.contiguous(memory_format=torch.channels_last)
+        features = frames.contiguous(memory_format=self.memory_format)
         for stage in (*self.encoder, *self.tokens):
             features = stage(features)
             skips.append(features)

@@ -1,0 +1,85 @@
+"""``compile`` in a config."""
+
+from __future__ import annotations
+
+import sysconfig
+
+import pytest
+import torch
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
+from torch import nn
+
+from vasomim.engine import PretrainRunner
+from vasomim.engine.compilation import check_compiler, compile_parts
+from vasomim.errors import ConfigError, StackError
+
+
+def compiler_is_missing() -> str:
+    try:
+        check_compiler()
+    except StackError as error:
+        return str(error)
+    return ''
+
+
+@pytest.mark.slow
+def test_compiled_parts_train_to_the_same_weights(toy, tmp_path, capsys):
+    weights = {}
+    for name in ('eager', 'compiled'):
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        config = toy.sharding(tmp_path / name, epochs=1)
+        # Traced and differentiated as by default, but run by PyTorch's own kernels, which spares minutes of g++.
+        config['cfg'] = {**config['cfg'], 'compile': name == 'compiled' and {'backend': 'aot_eager'}}
+        PretrainRunner(**config).train()
+        weights[name] = torch.load(tmp_path / name / 'epoch_1.pth', weights_only=True)['state_dict']
+    assert torch._dynamo.utils.counters['frames']['ok'] > 0  # It did compile.
+    assert list(weights['compiled']) == list(weights['eager'])
+    for name, tensor in weights['eager'].items():
+        torch.testing.assert_close(weights['compiled'][name], tensor, rtol=0, atol=1e-5, msg=name)
+    # Two layers of the encoder, one of the decoder, the segmentor.
+    assert '4 parts of the model compiled; the first steps take long' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(compiler_is_missing()), reason=compiler_is_missing())
+def test_a_compiler_s_layer_computes_the_same():
+    torch._dynamo.reset()
+    layer = TransformerEncoderLayer(24, 3, 48).eval()
+    tokens = torch.randn(2, 5, 24)
+    with torch.no_grad():
+        expected = layer(tokens)
+        assert compile_parts(layer, True) == 1
+        assert layer._compiled_call_impl is not None
+        torch.testing.assert_close(layer(tokens), expected, rtol=0, atol=1e-5)
+
+
+def test_without_a_compiler_the_error_says_what_to_install(monkeypatch, toy, tmp_path):
+    monkeypatch.setenv('PATH', '')
+    monkeypatch.delenv('CXX', raising=False)
+    config = toy.config(tmp_path)
+    config['cfg']['compile'] = True
+    with pytest.raises(StackError, match=r'there is no .*\+\+.\n  Install one .*, or leave out compile'):
+        PretrainRunner(**config).train()
+
+
+def test_without_python_s_headers_the_error_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr('shutil.which', lambda name: f'/usr/bin/{name}')
+    monkeypatch.setattr(sysconfig, 'get_path', lambda name: str(tmp_path))
+    with pytest.raises(StackError, match=r'no Python\.h'):
+        check_compiler()
+
+
+@pytest.mark.parametrize('options', [None, False])
+def test_off_is_off(options):
+    model = nn.Linear(2, 2)
+    assert compile_parts(model, options) == 0
+    assert model._compiled_call_impl is None
+
+
+def test_wrong_options_and_models_are_errors(monkeypatch):
+    monkeypatch.setattr('vasomim.engine.compilation.check_compiler', lambda: None)
+    with pytest.raises(ConfigError, match="'max' is neither True, False nor a dict"):
+        compile_parts(nn.Linear(2, 2), 'max')
+    with pytest.raises(ConfigError, match='Linear has no layers of a ViT and no UNeXt'):
+        compile_parts(nn.Linear(2, 2), True)
