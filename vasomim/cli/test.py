@@ -77,7 +77,10 @@ def run(options: argparse.Namespace) -> int:
     elif options.hd95:
         raise ConfigError('--hd95', 'boxes have no surface.', 'Leave it out for a detection.')
     keep_cases(cfg, folder / 'cases.csv')
-    runner = build_runner(cfg)
+    from vasomim.engine.refusals import blamed_on
+
+    with blamed_on(cfg):
+        runner = build_runner(cfg)
     load_tensors(runner.model, tensors, str(checkpoint), least=1.0)
     figures = {key: defined(key, float(value)) for key, value in runner.test().items()}
     show(figures, f'{checkpoint.name} on {len(runner.test_dataloader.dataset)} images')
