@@ -14,12 +14,10 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 
 from vasomim import compat
-from vasomim.checkpoint import best_checkpoint, load_tensors, read_checkpoint
+from vasomim.checkpoint import TASKS, best_checkpoint, load_tensors, read_checkpoint
 from vasomim.errors import CheckpointError, ConfigError, DatasetError
 from vasomim.inputs import Frame, list_sources, read_source, read_sources
 from vasomim.overlays import draw_boxes, draw_mask
-
-TASKS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
 
 
 @dataclass(frozen=True)
