@@ -48,6 +48,7 @@ def test_vessels_by_width_and_side_with_hd95(arcade, tmp_path, capsys):
             assert f'{measure}/{group}' in figures, (measure, group)
     rows = cases(tmp_path)
     assert len(rows) == figures['images'] >= 2
+    assert all((arcade / 'arcade_v' / 'images' / row['image']).is_file() for row in rows)  # No folder of this machine.
     for measure in ('DSC', 'clDice'):
         assert figures[measure] == pytest.approx(np.mean([float(row[measure]) for row in rows]))
     sides = json.loads((arcade / 'arcade_v' / 'sides.json').read_text())
@@ -74,6 +75,13 @@ def test_stenoses_by_size(arcade, tmp_path):
 def test_boxes_by_coco_and_no_hd95_for_them(arcade, tmp_path, capsys):
     figures = evaluate('arcade_s/detection', arcade, tmp_path)['metrics']
     assert {'coco/bbox_mAP', 'coco/bbox_mAP_50', 'coco/bbox_mAP_75', 'cases/F1'} <= set(figures)
+    sizes = [f'lesion_size/{group}' for group in ('small', 'medium', 'large')]
+    assert {f'cases/{measure}/{size}' for measure in ('mAP', 'mAP50', 'mAP75') for size in sizes} <= set(figures)
+    truth = json.loads((arcade / 'arcade_s' / 'test.json').read_text())['annotations']
+    assert sum(figures[f'cases/{size}/boxes'] for size in sizes) == len(truth) > 0
+    assert {row['image'] for row in cases(tmp_path)} == {
+        path.name for path in (arcade / 'arcade_s/images').glob('*_test_*')
+    }
     arguments = ['vasomim::downstream/arcade_s/detection.py', str(tmp_path / 'model.pth')]
     assert main('test', [*arguments, '--data', str(arcade / 'arcade_s'), '--hd95']) == 2
     assert 'boxes have no surface' in capsys.readouterr().err

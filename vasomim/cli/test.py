@@ -181,6 +181,7 @@ def draw(runner: Any, folder: Path, score: str, number: int) -> None:
     import torch
     from mmengine.dataset import pseudo_collate
 
+    from vasomim.evaluation.cases import short_names
     from vasomim.images import read_grey
     from vasomim.notice import NOTICE, write_png
     from vasomim.overlays import contact_sheet
@@ -191,12 +192,14 @@ def draw(runner: Any, folder: Path, score: str, number: int) -> None:
         cases = list(csv.DictReader(file))
     values = [float(case[score]) if case[score] else math.nan for case in cases]
     dataset = runner.test_dataloader.dataset
-    places = {dataset.get_data_info(index)['img_path']: index for index in range(len(dataset))}
+    paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+    places = {name: index for index, name in enumerate(short_names(paths))}
     rows, captions = [], []
     for chosen in pick(values, number):
-        path = cases[chosen]['image']
+        index = places[cases[chosen]['image']]
+        path = paths[index]
         with torch.no_grad():
-            sample = runner.model.eval().test_step(pseudo_collate([dataset[places[path]]]))[0]
+            sample = runner.model.eval().test_step(pseudo_collate([dataset[index]]))[0]
         frame = read_grey(path)
         rows.append([grey(frame), truth(frame, sample).overlay(), as_prediction(frame, sample, 0.5).overlay()])
         captions.append(f'{Path(path).name}  {score} {values[chosen]:.3f}')
