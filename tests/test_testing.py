@@ -13,6 +13,7 @@ import torch
 
 from tests.finetuned import write_checkpoint
 from vasomim.cli import main
+from vasomim.cli.test import show
 from vasomim.notice import NOTICE
 
 
@@ -93,3 +94,12 @@ def test_another_task_is_refused(arcade, tmp_path, capsys):
     assert main('test', arguments) == 2
     assert 'it is a config of mmseg, and the checkpoint of mmdet' in capsys.readouterr().err
     assert torch.load(checkpoint, weights_only=True)['meta']['dataset_meta']['classes'] == ('stenosis',)
+
+
+def test_a_score_of_zero_is_shown_as_a_score_and_hardly_any_prediction_is_pointed_out(capsys):
+    show({'images': 1300, 'empty_truth': 1, 'empty_prediction': 1200, 'DSC': 0.0, 'HD95': float('nan')}, 'title')
+    out = capsys.readouterr().out
+    assert '1,300' in out and '0.0000' in out and 'undefined' in out
+    assert 'warning: the prediction is empty for 1200 of 1300 images' in out
+    show({'images': 1300, 'empty_truth': 1000, 'empty_prediction': 1200, 'DSC': 0.5}, 'title')
+    assert 'warning' not in capsys.readouterr().out

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     with blamed_on(cfg):
         runner = build_runner(cfg)
     load_tensors(runner.model, tensors, str(checkpoint), least=1.0)
-    figures = {key: defined(key, float(value)) for key, value in runner.test().items()}
+    figures = {key: defined(key, value) for key, value in runner.test().items()}
     show(figures, f'{checkpoint.name} on {len(runner.test_dataloader.dataset)} images')
     write_json(
         folder / 'metrics.json',
@@ -105,9 +105,11 @@ def model_key(key: str) -> bool:
     return key.split('.')[0] == 'model'
 
 
-def defined(key: str, value: float) -> float:
-    """Return a figure, NaN for the -1 by which COCO's evaluation says that there is nothing to find."""
-    return math.nan if key.startswith('coco/') and value == -1 else value
+def defined(key: str, value: Any) -> float:
+    """Return a figure, a count as int; NaN for the -1 by which COCO's evaluation says that there is nothing to find."""
+    if key.startswith('coco/') and value == -1:
+        return math.nan
+    return value if isinstance(value, int) else float(value)
 
 
 def measure_all(cfg: Config, classes: Sequence[str], hd95: bool) -> None:
@@ -150,7 +152,7 @@ def keep_cases(cfg: Config, path: Path) -> None:
 
 
 def show(figures: dict[str, float], title: str) -> None:
-    """Print metrics as a table below a title."""
+    """Print metrics as a table below a title, and a warning where a model predicts hardly anything."""
     import rich
     from rich.table import Table
 
@@ -159,9 +161,12 @@ def show(figures: dict[str, float], title: str) -> None:
     table.add_column('metric')
     table.add_column('value', justify='right')
     for key, value in figures.items():
-        text = 'undefined' if math.isnan(value) else f'{value:,.0f}' if value.is_integer() else f'{value:.4f}'
+        text = f'{value:,}' if isinstance(value, int) else 'undefined' if math.isnan(value) else f'{value:.4f}'
         table.add_row(key, text)
     rich.print(table)
+    empty, images = figures.get('empty_prediction', 0), figures.get('images', 0)
+    if empty - figures.get('empty_truth', 0) > images / 2:
+        print(f'warning: the prediction is empty for {empty} of {images} images; the training may have been too short.')
 
 
 def pick(scores: Sequence[float], number: int) -> list[int]:
