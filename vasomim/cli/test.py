@@ -169,8 +169,8 @@ def show(figures: dict[str, float], title: str) -> None:
         print(f'warning: the prediction is empty for {empty} of {images} images; the training may have been too short.')
 
 
-def pick(scores: Sequence[float], number: int) -> list[int]:
-    """Return the places of the best, the median and the worst scores, best first, each once.
+def pick(scores: Sequence[float], number: int) -> dict[int, str]:
+    """Return the places of the best, the median and the worst scores, best first, each once, and which it is.
 
     Args:
         scores: One per case; NaN is never picked.
@@ -178,7 +178,15 @@ def pick(scores: Sequence[float], number: int) -> list[int]:
     """
     order = sorted((place for place, score in enumerate(scores) if not math.isnan(score)), key=lambda i: -scores[i])
     middle = max(0, (len(order) - number) // 2)
-    return list(dict.fromkeys([*order[:number], *order[middle : middle + number], *order[-number:]]))
+    chosen: dict[int, str] = {}
+    for kind, places in (
+        ('best', order[:number]),
+        ('median', order[middle : middle + number]),
+        ('worst', order[-number:]),
+    ):
+        for place in places:
+            chosen.setdefault(place, kind)
+    return chosen
 
 
 def draw(runner: Any, folder: Path, score: str, number: int) -> None:
@@ -200,14 +208,14 @@ def draw(runner: Any, folder: Path, score: str, number: int) -> None:
     paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
     places = {name: index for index, name in enumerate(short_names(paths))}
     rows, captions = [], []
-    for chosen in pick(values, number):
+    for chosen, kind in pick(values, number).items():
         index = places[cases[chosen]['image']]
         path = paths[index]
         with torch.no_grad():
             sample = runner.model.eval().test_step(pseudo_collate([dataset[index]]))[0]
         frame = read_grey(path)
         rows.append([grey(frame), truth(frame, sample).overlay(), as_prediction(frame, sample, 0.5).overlay()])
-        captions.append(f'{Path(path).name}  {score} {values[chosen]:.3f}')
+        captions.append(f'{kind}: {Path(path).name}  {score} {values[chosen]:.3f}')
     write_png(folder / 'cases.png', contact_sheet(rows, ['image', 'truth', 'prediction'], captions, NOTICE))
 
 
@@ -215,10 +223,11 @@ def truth(frame: Any, sample: Any) -> Any:
     """Return the annotation of a sample as if it were predicted."""
     import numpy as np
 
-    from vasomim.evaluation.detection_cases import as_array
     from vasomim.predictor import Prediction
 
     if 'gt_sem_seg' in sample:
         return Prediction(frame, mask=sample.gt_sem_seg.data[0].cpu().numpy().astype(np.uint8))
+    from vasomim.evaluation.detection_cases import as_array
+
     boxes, labels = (as_array(sample.gt_instances[key]) for key in ('bboxes', 'labels'))
-    return Prediction(frame, boxes=boxes, labels=labels + 1, scores=np.ones(len(boxes)))
+    return Prediction(frame, boxes=boxes, labels=labels + 1)
