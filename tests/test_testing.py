@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +14,8 @@ import torch
 
 from tests.finetuned import write_checkpoint
 from vasomim.cli import main
-from vasomim.cli.test import show
+from vasomim.cli.test import check_classes, show
+from vasomim.errors import ConfigError
 from vasomim.notice import NOTICE
 
 
@@ -103,3 +105,16 @@ def test_a_score_of_zero_is_shown_as_a_score_and_hardly_any_prediction_is_pointe
     assert 'warning: the prediction is empty for 1200 of 1300 images' in out
     show({'images': 1300, 'empty_truth': 1000, 'empty_prediction': 1200, 'DSC': 0.5}, 'title')
     assert 'warning' not in capsys.readouterr().out
+
+
+def test_a_model_of_other_classes_is_refused_and_one_of_another_name_pointed_out(capsys):
+    def data(*classes: str) -> SimpleNamespace:
+        return SimpleNamespace(metainfo={'classes': classes})
+
+    with pytest.raises(ConfigError, match=r'best\.pth: it was trained on vessel, and the data have 4 classes\.'):
+        check_classes(['vessel'], data('background', '1', '2', '3', '4'), 'best.pth')
+    check_classes(['stenosis'], data('Stenosis'), 'best.pth')
+    check_classes([], data('background', 'vessel'), 'best.pth')
+    assert not capsys.readouterr().out
+    check_classes(['vessel'], data('background', 'stenosis'), 'best.pth')
+    assert 'warning: the model was trained on vessel, and is tested on stenosis' in capsys.readouterr().out

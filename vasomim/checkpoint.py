@@ -194,9 +194,7 @@ def read_checkpoint(source: str | Path, drop: Sequence[str] = (), grid: tuple[in
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
                 config = (file.metadata() or {}).get('config')
         else:
-            compat.prepare()  # allows the classes in mmengine's own checkpoints, and no others
-            content = torch.load(path, map_location='cpu', weights_only=True)
-            tensors, config = _unwrap(path, content)
+            tensors, config = _unwrap(path, _load(path))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             path,
@@ -399,6 +397,16 @@ def _in_one_step(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> Any:
+    compat.prepare()  # allows the classes in mmengine's own checkpoints, and no others
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError):
+        raise  # These tell what is wrong.
+    except Exception as error:  # What is no checkpoint, such as the page of a server, fails anyhow.
+        raise CheckpointError(path, 'it is no checkpoint of PyTorch.', 'Copy or download it again.') from error
 
 
 def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], str | None]:

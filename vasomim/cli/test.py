@@ -82,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
     with blamed_on(cfg):
         runner = build_runner(cfg)
     load_tensors(runner.model, tensors, str(checkpoint), least=1.0)
+    check_classes(class_names(checkpoint), runner.test_dataloader.dataset, str(checkpoint))
     figures = {key: defined(key, value) for key, value in runner.test().items()}
     show(figures, f'{checkpoint.name} on {len(runner.test_dataloader.dataset)} images')
     write_json(
@@ -98,6 +99,30 @@ def run(options: argparse.Namespace) -> int:
     write_notice(folder, ['cases.csv: an image a row.'])  # A table that says so itself is no CSV that others can read.
     print(f'metrics.json, cases.csv, cases.png and {NOTICE_FILE} in {folder}')
     return 0
+
+
+def check_classes(trained: Sequence[str], dataset: Any, checkpoint: str) -> None:
+    """Compare the classes that a model was trained on with those of the data: others would score 0 and say nothing.
+
+    Args:
+        trained: Without the background; empty where the checkpoint does not say.
+        dataset: That is tested.
+        checkpoint: For the message.
+
+    Raises:
+        ConfigError: If their numbers differ. One of another name is pointed out: the same may have two names.
+    """
+    known = [str(name) for name in dataset.metainfo['classes']]
+    known = known[1:] if known[:1] == ['background'] else known
+    told = [', '.join(names) if len(names) <= 3 else f'{len(names)} classes' for names in (trained, known)]
+    if trained and len(trained) != len(known):
+        raise ConfigError(
+            checkpoint,
+            f'it was trained on {told[0]}, and the data have {told[1]}.',
+            'Pass the config and the --data of the task that the checkpoint was trained for.',
+        )
+    if [name.casefold() for name in trained] != [name.casefold() for name in known] and trained:
+        print(f'warning: the model was trained on {told[0]}, and is tested on {told[1]}, as if both were the same.')
 
 
 def model_key(key: str) -> bool:
