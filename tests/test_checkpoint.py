@@ -199,3 +199,12 @@ def test_our_own_names_are_left_alone() -> None:
     for model in (UNeXt(), build(vasomim_config())):
         assert set(rename(model.state_dict())) == set(model.state_dict())
     assert detect_family(UNeXt().state_dict()) == detect_family(build(vasomim_config()).state_dict()) == 'vasomim'
+
+
+@pytest.mark.parametrize(
+    'content', [b'hello\n', b'<html>Not found</html>', b'version https://git-lfs', b'', bytes(range(256))]
+)
+def test_a_file_that_is_no_checkpoint_is_an_error_that_says_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / 'some.pth').write_bytes(content)
+    with pytest.raises(CheckpointError, match=r'some\.pth: it'):
+        read_checkpoint(tmp_path / 'some.pth')

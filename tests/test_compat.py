@@ -291,3 +291,11 @@ def test_mmpretrain_is_imported_beside_a_transformers_that_is_too_new_for_it(tmp
         )
         assert (process.returncode == 0) == (error is None), process.stderr
         assert error is None or error in process.stderr
+
+
+def test_messages_for_debugging_are_not_printed():
+    process = python(
+        'from vasomim import compat\ncompat.prepare()\ncompat.prepare()\nimport mmdet.datasets, mmseg.datasets\n'
+        "from mmengine.logging import print_log\nprint_log('shown')\n"
+    )
+    assert process.stdout == 'shown\n', process.stderr

@@ -267,6 +267,15 @@ def test_each_set_trains_evaluates_and_predicts(name, prepared, tmp_path, capsys
 
 def test_best_median_and_worst_are_picked_once() -> None:
     nan = float('nan')
-    assert pick([0.5, 0.9, nan, 0.1, 0.7], 1) == [1, 4, 3] or pick([0.5, 0.9, nan, 0.1, 0.7], 1) == [1, 0, 3]
-    assert pick([0.5, 0.9], 3) == [1, 0]
-    assert pick([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], 2) == [6, 5, 4, 3, 1, 0]
+    assert pick([0.5, 0.9, nan, 0.1, 0.7], 1) == {1: 'best', 4: 'median', 3: 'worst'}
+    assert pick([0.5, 0.9], 3) == {1: 'best', 0: 'best'}
+    ordered = pick([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], 2)
+    assert list(ordered) == [6, 5, 4, 3, 1, 0]
+    assert list(ordered.values()) == ['best', 'best', 'median', 'median', 'worst', 'worst']
+
+
+def test_boxes_of_an_annotation_are_drawn_without_a_score() -> None:
+    frame, boxes, labels = np.zeros((40, 40), np.uint8), np.array([[10.0, 20, 30, 35]]), np.array([1])
+    plain = predictor_module.Prediction(frame, boxes=boxes, labels=labels).overlay()
+    scored = predictor_module.Prediction(frame, boxes=boxes, labels=labels, scores=np.array([0.5])).overlay()
+    assert plain[20, 15].any() and not plain[:19].any() and scored[:19].any()

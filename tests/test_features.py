@@ -121,6 +121,22 @@ def test_a_file_of_features_is_read_without_pickle_and_judged(tiny, frames, tmp_
         assert figure['low'] <= figure['value'] <= figure['high'] and probing[probe]['n'] >= 6
 
 
+def test_files_that_cannot_be_read_are_listed_and_the_others_embedded(tiny, tmp_path, capsys):
+    save_weights(tiny.state_dict(), tmp_path / 'vit.safetensors')
+    source, target = tmp_path / 'some', tmp_path / 'features.npz'
+    source.mkdir()
+    (source / 'b.png').write_bytes(b'cut short')
+    arguments = [str(tmp_path / 'vit.safetensors'), str(source), str(target), '--device', 'cpu']
+    assert main('extract-features', arguments) == 2 and not target.exists()  # Nothing but that file.
+    assert 'b.png: damaged' in capsys.readouterr().err
+    for name in ('a.png', 'c.png'):
+        cv2.imwrite(str(source / name), np.zeros((64, 64), np.uint8))
+    assert main('extract-features', arguments) == 1
+    assert f'1 of 3 files cannot be read, or not to their end:\n  {source / "b.png"}: ' in capsys.readouterr().out
+    assert list(np.load(target)['names']) == ['a.png', 'c.png']
+    assert json.loads(target.with_suffix('.json').read_text())['unreadable'] == [str(source / 'b.png')]
+
+
 def test_features_that_see_the_frame_beat_those_that_do_not(tiny, frames, tmp_path):
     """An encoder whose layers do nothing and whose patch embedding is zero gives all frames one vector."""
     blind = {name: tensor.clone() for name, tensor in tiny.state_dict().items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 
 from tests.finetuned import write_checkpoint
 from vasomim.cli import main
+from vasomim.cli.test import check_classes, show
+from vasomim.errors import ConfigError
 from vasomim.notice import NOTICE
 
 
@@ -48,6 +51,7 @@ def test_vessels_by_width_and_side_with_hd95(arcade, tmp_path, capsys):
             assert f'{measure}/{group}' in figures, (measure, group)
     rows = cases(tmp_path)
     assert len(rows) == figures['images'] >= 2
+    assert all((arcade / 'arcade_v' / 'images' / row['image']).is_file() for row in rows)  # No folder of this machine.
     for measure in ('DSC', 'clDice'):
         assert figures[measure] == pytest.approx(np.mean([float(row[measure]) for row in rows]))
     sides = json.loads((arcade / 'arcade_v' / 'sides.json').read_text())
@@ -74,6 +78,13 @@ def test_stenoses_by_size(arcade, tmp_path):
 def test_boxes_by_coco_and_no_hd95_for_them(arcade, tmp_path, capsys):
     figures = evaluate('arcade_s/detection', arcade, tmp_path)['metrics']
     assert {'coco/bbox_mAP', 'coco/bbox_mAP_50', 'coco/bbox_mAP_75', 'cases/F1'} <= set(figures)
+    sizes = [f'lesion_size/{group}' for group in ('small', 'medium', 'large')]
+    assert {f'cases/{measure}/{size}' for measure in ('mAP', 'mAP50', 'mAP75') for size in sizes} <= set(figures)
+    truth = json.loads((arcade / 'arcade_s' / 'test.json').read_text())['annotations']
+    assert sum(figures[f'cases/{size}/boxes'] for size in sizes) == len(truth) > 0
+    assert {row['image'] for row in cases(tmp_path)} == {
+        path.name for path in (arcade / 'arcade_s/images').glob('*_test_*')
+    }
     arguments = ['vasomim::downstream/arcade_s/detection.py', str(tmp_path / 'model.pth')]
     assert main('test', [*arguments, '--data', str(arcade / 'arcade_s'), '--hd95']) == 2
     assert 'boxes have no surface' in capsys.readouterr().err
@@ -85,3 +96,25 @@ def test_another_task_is_refused(arcade, tmp_path, capsys):
     assert main('test', arguments) == 2
     assert 'it is a config of mmseg, and the checkpoint of mmdet' in capsys.readouterr().err
     assert torch.load(checkpoint, weights_only=True)['meta']['dataset_meta']['classes'] == ('stenosis',)
+
+
+def test_a_score_of_zero_is_shown_as_a_score_and_hardly_any_prediction_is_pointed_out(capsys):
+    show({'images': 1300, 'empty_truth': 1, 'empty_prediction': 1200, 'DSC': 0.0, 'HD95': float('nan')}, 'title')
+    out = capsys.readouterr().out
+    assert '1,300' in out and '0.0000' in out and 'undefined' in out
+    assert 'warning: the prediction is empty for 1200 of 1300 images' in out
+    show({'images': 1300, 'empty_truth': 1000, 'empty_prediction': 1200, 'DSC': 0.5}, 'title')
+    assert 'warning' not in capsys.readouterr().out
+
+
+def test_a_model_of_other_classes_is_refused_and_one_of_another_name_pointed_out(capsys):
+    def data(*classes: str) -> SimpleNamespace:
+        return SimpleNamespace(metainfo={'classes': classes})
+
+    with pytest.raises(ConfigError, match=r'best\.pth: it was trained on vessel, and the data have 4 classes\.'):
+        check_classes(['vessel'], data('background', '1', '2', '3', '4'), 'best.pth')
+    check_classes(['stenosis'], data('Stenosis'), 'best.pth')
+    check_classes([], data('background', 'vessel'), 'best.pth')
+    assert not capsys.readouterr().out
+    check_classes(['vessel'], data('background', 'stenosis'), 'best.pth')
+    assert 'warning: the model was trained on vessel, and is tested on stenosis' in capsys.readouterr().out

@@ -27,6 +27,7 @@ from vasomim.naming import detect_family
 SHIPPED = Path(__file__).parent / 'weights'
 NUMBERED = re.compile(r'(?!best_).*_(\d+)\.pth')  # What a run writes as it goes: epoch_3.pth, iter_500.pth
 LEAST = 0.95  # Share of an encoder's tensors without which it is not loaded or converted.
+TASKS = {'mmseg': 'segmentation', 'mmdet': 'detection'}  # Downstream tasks by the scope of their configs.
 WRAPPER = 'module.'  # Before each name where a model wrapped for several GPUs was saved.
 
 
@@ -195,9 +196,7 @@ def read_checkpoint(
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
                 config = (file.metadata() or {}).get('config')
         else:
-            compat.prepare()  # allows the classes in mmengine's own checkpoints, and no others
-            content = torch.load(path, map_location='cpu', weights_only=True)
-            tensors, config = _unwrap(path, content)
+            tensors, config = _unwrap(path, _load(path))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             path,
@@ -347,7 +346,7 @@ def convert_checkpoint(
 
 
 def load_model(source: str | Path, device: str | torch.device = 'cpu') -> nn.Module:
-    """Build the model that a checkpoint's own config describes, and load its weights.
+    """Build the pre-trained model, or the vessel segmentor, that a checkpoint's own config describes, and load it.
 
     Args:
         source: A checkpoint that carries its config, as mmengine's do.
@@ -357,7 +356,8 @@ def load_model(source: str | Path, device: str | torch.device = 'cpu') -> nn.Mod
         The model, in evaluation mode; ``model.cfg`` is the whole config.
 
     Raises:
-        CheckpointError: If the file carries no config, or its tensors do not fit the model in it.
+        CheckpointError: If the file carries no config or that of a downstream task, or its tensors do not fit the model
+            in it.
     """
     from vasomim import models  # noqa: F401  registers what the config names
     from vasomim.registry import MODELS
@@ -368,6 +368,9 @@ def load_model(source: str | Path, device: str | torch.device = 'cpu') -> nn.Mod
             source, 'it carries no config, so its model is unknown.', 'Take a checkpoint that tools/train.py wrote.'
         )
     config = Config.fromstring(checkpoint.config, '.py')
+    if (scope := config.get('default_scope')) in TASKS:
+        cure = 'Take a checkpoint of a pre-training. `vasomim test` and `vasomim predict` take this one.'
+        raise CheckpointError(source, f'it is of a {TASKS[scope]}, which reconstructs nothing.', cure)
     if 'segmentor' in config.model:
         config.model.segmentor.weights = None  # They are in the checkpoint; the file may be gone.
     model = MODELS.build(config.model)
@@ -382,6 +385,16 @@ def save_weights(tensors: dict[str, Tensor], path: str | Path, config: str | Non
     with in_one_step(Path(path)) as unfinished:
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(stored, unfinished, metadata=metadata)
+
+
+def _load(path: Path) -> Any:
+    compat.prepare()  # allows the classes in mmengine's own checkpoints, and no others
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError):
+        raise  # These tell what is wrong.
+    except Exception as error:  # What is no checkpoint, such as the page of a server, fails anyhow.
+        raise CheckpointError(path, 'it is no checkpoint of PyTorch.', 'Copy or download it again.') from error
 
 
 def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], str | None]:

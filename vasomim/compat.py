@@ -1,6 +1,6 @@
 """The one place that knows the quirks of the OpenMMLab stack.
 
-:func:`prepare` does four things, each once and only where needed:
+:func:`prepare` does five things, each once and only where needed:
 
 * Where mmcv comes without its compiled operators, a stand-in for ``mmcv._ext`` lets mmcv, mmpretrain, mmseg and mmdet
   be imported and trained: NMS and RoIAlign run through torchvision, every other operator says how to get it.
@@ -8,6 +8,8 @@
   unpickler that torch >= 2.6 uses by default.
 * mmpretrain's multi-modal models, which nothing here uses, are left out where transformers is too new for them:
   importing them would fail, and mmpretrain with them.
+* mmengine prints a message without a logger whatever its level; those for debugging, by which OneDL's libraries say
+  that optional data sets are missing, are dropped.
 * mmengine keeps a fixed list of packages whose configs ``_base_ = 'package::...'`` finds; this one joins it.
 """
 
@@ -18,6 +20,7 @@ import importlib
 import importlib.machinery
 import importlib.metadata
 import importlib.util
+import logging
 import pickle
 import sys
 from collections.abc import Callable
@@ -79,6 +82,7 @@ def prepare() -> None:
     Raises:
         ModuleNotFoundError: If mmengine or mmcv is not installed.
     """
+    _drop_debug_messages()
     if not has_compiled_operators() and not isinstance(sys.modules.get(OPERATORS), OperatorsStandIn):
         _install_stand_in()
     if 'mmpretrain.models' not in sys.modules and not multimodal_works():
@@ -184,6 +188,21 @@ def _statistic_of_history(owner: type, name: str) -> Any:
     if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
         raise pickle.UnpicklingError(f'{owner!r}: a checkpoint may not ask for its attribute {name!r}.')
     return getattr(owner, name)
+
+
+def _drop_debug_messages() -> None:
+    from mmengine import logging as mm_logging
+
+    original = mm_logging.print_log
+    if getattr(original, '__wrapped__', None) is not None:
+        return
+
+    @functools.wraps(original)
+    def print_log(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
+        if logger is not None or level >= logging.INFO:
+            original(msg, logger, level)
+
+    mm_logging.print_log = print_log  # Those modules import it where they print.
 
 
 def _publish_configs() -> None:

@@ -122,6 +122,32 @@ def read_sources(root: Path, names: list[str], damaged: list[DatasetError] | Non
             yield frame
 
 
+def tell_damaged(damaged: list[DatasetError], files: int) -> int:
+    """Print which of the files could not be read; return the exit status, 1 if there are any."""
+    if damaged:
+        print(f'{len(damaged)} of {files} files cannot be read, or not to their end:')
+        for error in damaged:
+            print(f'  {error.where}: {error.what}')
+    return int(bool(damaged))
+
+
+def refuse_all_damaged(root: Path, files: int, damaged: list[DatasetError]) -> None:
+    """Raise if no frame came out of any file, with what is wrong with the first of them.
+
+    Args:
+        root: The folder.
+        files: Number of files in it.
+        damaged: The error of each.
+
+    Raises:
+        DatasetError: If there are errors.
+    """
+    if len(damaged) == 1 == files:
+        raise damaged[0]
+    if damaged:
+        raise DatasetError(root, f'none of its {files} files can be read.', f'The first: {damaged[0]}')
+
+
 def is_image(name: str) -> bool:
     """Return whether a name is that of an image that is not DICOM."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES

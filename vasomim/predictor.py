@@ -14,12 +14,10 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 
 from vasomim import compat
-from vasomim.checkpoint import best_checkpoint, load_tensors, read_checkpoint
+from vasomim.checkpoint import TASKS, best_checkpoint, load_tensors, read_checkpoint
 from vasomim.errors import CheckpointError, ConfigError, DatasetError
 from vasomim.inputs import Frame, list_sources, read_source, read_sources
 from vasomim.overlays import draw_boxes, draw_mask
-
-TASKS = {'mmseg': 'segmentation', 'mmdet': 'detection'}
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Prediction:
         frame: Grey levels, uint8 (H, W).
         mask: Class indices, uint8 (H, W), 0 = background; None for detection.
         boxes: x1, y1, x2, y2 in pixels, float (N, 4), by falling score; None for segmentation.
-        scores: Score of each box in [0, 1], (N,); None for segmentation.
+        scores: Score of each box in [0, 1], (N,); None for segmentation, and for boxes of an annotation.
         labels: Class of each box, 1 or more, int (N,); None for segmentation.
     """
 
@@ -44,8 +42,9 @@ class Prediction:
         """Return the mask or the boxes drawn onto the frame, RGB uint8 (H, W, 3)."""
         if self.mask is not None:
             return draw_mask(self.frame, self.mask)
-        assert self.boxes is not None and self.labels is not None and self.scores is not None
-        return draw_boxes(self.frame, self.boxes, self.labels.tolist(), self.scores.tolist())
+        assert self.boxes is not None and self.labels is not None
+        scores = None if self.scores is None else self.scores.tolist()
+        return draw_boxes(self.frame, self.boxes, self.labels.tolist(), scores)
 
 
 class Predictor:

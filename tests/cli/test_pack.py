@@ -54,6 +54,8 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(tmp_path, capsys):
     write_frames(source, 24, shape=(700, 720))  # Two frames fill a shard of 1 MiB.
     assert pack(source, tmp_path / 'whole', '--shard-size', 1) == 0
     command = [sys.executable, 'tools/pack_frames.py', source, tmp_path / 'killed', '--shard-size', '1', '--jobs', '1']
+    # At the lowest priority, so that on a busy machine this test rather than that run gets its turn.
+    command = ['nice', '-n', '19', *command]
     process = subprocess.Popen(list(map(str, command)), cwd=PROJECT, stdout=subprocess.DEVNULL)
     third = tmp_path / 'killed' / 'shard_00002.bin'
     deadline = time.monotonic() + 60
@@ -68,7 +70,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(tmp_path, capsys):
     assert content(tmp_path / 'killed') == content(tmp_path / 'whole')
     assert all((tmp_path / 'killed' / name).stat().st_mtime_ns == when for name, when in times.items())
     assert len(index_of(tmp_path / 'whole')['shards']) == 24
-    assert '24 frames in 24 files' in capsys.readouterr().out
+    assert 'killed: 24 frames, 0.01 GB.' in capsys.readouterr().out
 
 
 def test_a_full_disk_is_an_error_and_the_same_command_continues(tmp_path, capsys):

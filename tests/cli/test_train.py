@@ -364,3 +364,20 @@ def test_a_config_elsewhere_that_inherits_from_the_package_trains(data, tmp_path
     ]
     assert main('train', ['mine.py', '--data', str(data / 'frames'), '--cfg-options', *options]) == 0
     assert (tmp_path / 'work_dirs/mine/epoch_1.pth').exists()
+
+
+def test_visualize_refuses_a_checkpoint_of_a_downstream_task(data, tmp_path, capsys):
+    torch.save(
+        {'meta': {'cfg': "default_scope = 'mmseg'\n"}, 'state_dict': {'w': torch.zeros(1)}}, tmp_path / 'task.pth'
+    )
+    assert main('visualize', [str(tmp_path / 'task.pth'), str(data / 'frames'), str(tmp_path / 'out.png')]) == 2
+    assert 'it is of a segmentation, which reconstructs nothing.' in capsys.readouterr().err
+
+
+def test_visualize_of_a_damaged_frame_speaks_of_the_frame_alone(trained, tmp_path, capsys):
+    (tmp_path / 'frames').mkdir()
+    (tmp_path / 'frames' / 'a.png').write_bytes(b'cut short')
+    arguments = [str(trained / 'epoch_4.pth'), str(tmp_path / 'frames'), str(tmp_path / 'out.png')]
+    assert main('visualize', arguments) == 2
+    error = capsys.readouterr().err
+    assert 'a.png: damaged, cut short, or not an image.' in error and '--cfg-options' not in error

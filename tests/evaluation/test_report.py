@@ -11,6 +11,7 @@ import pytest
 from shapes import vessels
 
 from vasomim.evaluation import cl_dice, dice, hausdorff95, measure_case, report, vessel_width, write_cases
+from vasomim.evaluation.cases import short_names
 
 EMPTY = np.zeros((48, 48), int)
 NAMES = ('vessel',)
@@ -205,3 +206,10 @@ def test_json_holds_the_summary_and_null_for_what_is_undefined(tmp_path):
 def test_other_endings_are_errors(tmp_path):
     with pytest.raises(ValueError, match=r'written as \.csv or \.json'):
         write_cases(tmp_path / 'cases.xlsx', classes_by_hand(), ('1', '2', '3', '4'), {})
+
+
+def test_images_are_named_below_the_folder_that_holds_them_all():
+    assert short_names(['/a/b/images/1.png', '/a/b/images/2.png']) == ['1.png', '2.png']
+    assert short_names(['/a/b/p1/1.png', '/a/b/p2/x/1.png']) == ['p1/1.png', 'p2/x/1.png']
+    assert short_names(['1.png', 'x/2.png']) == ['1.png', 'x/2.png']
+    assert short_names(['/a/1.png']) == ['1.png'] and short_names([]) == []

@@ -46,7 +46,7 @@ SYMPTOMS = {
     'MMCV==': f'{PIP} uninstall -y mmcv && {REINSTALL} {MMCV_LITE}',
     "named 'ftfy'": f'{PIP} install ftfy regex',
 }
-DISK_NEEDED = 6  # GB; an environment with PyTorch's CUDA libraries takes about 5.
+DISK_NEEDED = 7  # GB; an environment with PyTorch's CUDA libraries takes 6.4.
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 
 

@@ -21,6 +21,7 @@ LEAST_SERIES = 10  # With fewer the bootstrap draws single frames: hardly anythi
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    parser.description = f'{SUMMARY} The exit status is 1 if files could not be read; the others are embedded.'
     add = parser.add_argument
     add('checkpoint', help='any checkpoint with a plain ViT: of a pre-training, fine-tuned, or of another project')
     add('source', type=Path, help='an image, a DICOM file, or a folder of them')
@@ -41,11 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Embed, and judge where there are labels.
+    """Embed, and judge where there are labels; return 1 if files could not be read, which are listed.
 
     Raises:
         CheckpointError: If the checkpoint holds no plain ViT.
-        DatasetError: If the source holds no frame, or the labels do not fit.
+        DatasetError: If the source holds no frame that can be read, or the labels do not fit.
         ConfigError: If an option is wrong.
     """
     import io
@@ -57,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
     compat.prepare()
     from vasomim.features import FeatureExtractor, embed
-    from vasomim.inputs import list_sources, read_sources
+    from vasomim.inputs import list_sources, read_sources, refuse_all_damaged, tell_damaged
     from vasomim.notice import NOTICE, write_bytes
 
     if options.target.suffix != '.npz':
@@ -69,10 +70,13 @@ def run(options: argparse.Namespace) -> int:
     extractor = FeatureExtractor(options.checkpoint, options.pool, options.size, options.device)
     names: list[str] = []
     parts = []
-    batches = embed(extractor, read_sources(root, files), options.batch_size)
+    damaged: list[DatasetError] = []
+    batches = embed(extractor, read_sources(root, files, damaged), options.batch_size)
     for frames, features in track(batches, description='batches', transient=True):
         names += [frame.source if frame.index is None else frame.target for frame in frames]
         parts.append(features)
+    if not parts:
+        refuse_all_damaged(root, len(files), damaged)
     features = np.concatenate(parts)
     buffer = io.BytesIO()
     np.savez(buffer, features=features, names=np.array(names), notice=np.array(NOTICE))
@@ -84,6 +88,7 @@ def run(options: argparse.Namespace) -> int:
         'size': extractor.size,
         'frames': len(names),
         'width': int(features.shape[1]),
+        'unreadable': [str(error.where) for error in damaged],
     }
     if labels is not None:
         facts['probing'] = probe(names, features, labels, options)
@@ -91,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
 
     write_json(options.target.with_suffix('.json'), facts)
     print(f'{options.target}: {len(names)} x {features.shape[1]} features. {NOTICE}')
-    return 0
+    return tell_damaged(damaged, len(files))
 
 
 def read_labels(path: Path) -> dict[str, tuple[str, str]]:
@@ -154,7 +159,8 @@ def probe(names: list[str], features: Any, labels: dict[str, tuple[str, str]], o
     own = [stem(name) for name in names]
     absent = sorted(set(labels) - set(own))
     if absent:
-        what = f'{len(absent)} of {len(labels)} labelled frames are not in {options.source} (first: {absent[0]}).'
+        count = f'{len(absent)} of {len(labels)} labelled frames'
+        what = f'{count} are not in {options.source}, or unreadable (first: {absent[0]}).'
         raise DatasetError(
             options.labels, what, 'Names are relative to that folder; correct them, or remove the lines.'
         )

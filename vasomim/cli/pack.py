@@ -81,7 +81,7 @@ def pack_folder(options: argparse.Namespace, jobs: int) -> int:
     with progress(f'Packing {root.name}') as report:
         index = pack(sources, destination, wanted, options.shard_size << 20, jobs, report)
     size = sum(shard.bytes for shard in index.shards.values()) / 1e9
-    print(f'{destination}: {len(index.frames)} frames in {len(index.shards)} files of {size:.2f} GB.')
+    print(f'{destination}: {len(index.frames)} frames, {size:.2f} GB.')
     if index.failed:
         left = 'left out' if index.complete else 'and it is not complete without them: mend them and run this again'
         print(f'{len(index.failed)} frames could not be packed, {left}. {destination / INDEX} lists them:')

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     from rich.progress import track
 
     from vasomim.errors import DatasetError
-    from vasomim.inputs import list_sources, read_sources
+    from vasomim.inputs import list_sources, read_sources, refuse_all_damaged, tell_damaged
     from vasomim.notice import NOTICE, write_notice, write_png
     from vasomim.predictor import Predictor
 
@@ -50,21 +50,13 @@ def run(options: argparse.Namespace) -> int:
             # One class as 0 and 255, which every viewer shows; several as their indices.
             write_png(options.target / 'masks' / frame.target, prediction.mask * 255 if binary else prediction.mask)
         found.append((frame, replace(prediction, frame=frame.pixels[:, :0], mask=None), frame.pixels.shape))
-    if damaged and not found:
-        raise (
-            damaged[0]
-            if len(names) == 1
-            else DatasetError(root, f'none of its {len(names)} files can be read.', f'The first: {damaged[0]}')
-        )
+    if not found:
+        refuse_all_damaged(root, len(names), damaged)
     if predictor.task == 'detection':
         write_json(options.target / 'boxes.json', coco(found, predictor.classes))
     frames = f'{len(found)} {"frame" if len(found) == 1 else "frames"}'
     print(f'{options.target}: {predictor.task} of {frames} of {len(names)} files. {NOTICE}')
-    if damaged:
-        print(f'{len(damaged)} of {len(names)} files cannot be read, or not to their end:')
-        for error in damaged:
-            print(f'  {error.where}: {error.what}')
-    return int(bool(damaged))
+    return tell_damaged(damaged, len(names))
 
 
 def legend(task: str, binary: bool, classes: tuple[str, ...]) -> list[str]:

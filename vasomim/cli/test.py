@@ -77,9 +77,13 @@ def run(options: argparse.Namespace) -> int:
     elif options.hd95:
         raise ConfigError('--hd95', 'boxes have no surface.', 'Leave it out for a detection.')
     keep_cases(cfg, folder / 'cases.csv')
-    runner = build_runner(cfg)
+    from vasomim.engine.refusals import blamed_on
+
+    with blamed_on(cfg):
+        runner = build_runner(cfg)
     load_tensors(runner.model, tensors, str(checkpoint), least=1.0)
-    figures = {key: defined(key, float(value)) for key, value in runner.test().items()}
+    check_classes(class_names(checkpoint), runner.test_dataloader.dataset, str(checkpoint))
+    figures = {key: defined(key, value) for key, value in runner.test().items()}
     show(figures, f'{checkpoint.name} on {len(runner.test_dataloader.dataset)} images')
     write_json(
         folder / 'metrics.json',
@@ -97,14 +101,40 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def check_classes(trained: Sequence[str], dataset: Any, checkpoint: str) -> None:
+    """Compare the classes that a model was trained on with those of the data: others would score 0 and say nothing.
+
+    Args:
+        trained: Without the background; empty where the checkpoint does not say.
+        dataset: That is tested.
+        checkpoint: For the message.
+
+    Raises:
+        ConfigError: If their numbers differ. One of another name is pointed out: the same may have two names.
+    """
+    known = [str(name) for name in dataset.metainfo['classes']]
+    known = known[1:] if known[:1] == ['background'] else known
+    told = [', '.join(names) if len(names) <= 3 else f'{len(names)} classes' for names in (trained, known)]
+    if trained and len(trained) != len(known):
+        raise ConfigError(
+            checkpoint,
+            f'it was trained on {told[0]}, and the data have {told[1]}.',
+            'Pass the config and the --data of the task that the checkpoint was trained for.',
+        )
+    if [name.casefold() for name in trained] != [name.casefold() for name in known] and trained:
+        print(f'warning: the model was trained on {told[0]}, and is tested on {told[1]}, as if both were the same.')
+
+
 def model_key(key: str) -> bool:
     """Return whether an option changes the model."""
     return key.split('.')[0] == 'model'
 
 
-def defined(key: str, value: float) -> float:
-    """Return a figure, NaN for the -1 by which COCO's evaluation says that there is nothing to find."""
-    return math.nan if key.startswith('coco/') and value == -1 else value
+def defined(key: str, value: Any) -> float:
+    """Return a figure, a count as int; NaN for the -1 by which COCO's evaluation says that there is nothing to find."""
+    if key.startswith('coco/') and value == -1:
+        return math.nan
+    return value if isinstance(value, int) else float(value)
 
 
 def measure_all(cfg: Config, classes: Sequence[str], hd95: bool) -> None:
@@ -147,7 +177,7 @@ def keep_cases(cfg: Config, path: Path) -> None:
 
 
 def show(figures: dict[str, float], title: str) -> None:
-    """Print metrics as a table below a title."""
+    """Print metrics as a table below a title, and a warning where a model predicts hardly anything."""
     import rich
     from rich.table import Table
 
@@ -156,13 +186,16 @@ def show(figures: dict[str, float], title: str) -> None:
     table.add_column('metric')
     table.add_column('value', justify='right')
     for key, value in figures.items():
-        text = 'undefined' if math.isnan(value) else f'{value:,.0f}' if value.is_integer() else f'{value:.4f}'
+        text = f'{value:,}' if isinstance(value, int) else 'undefined' if math.isnan(value) else f'{value:.4f}'
         table.add_row(key, text)
     rich.print(table)
+    empty, images = figures.get('empty_prediction', 0), figures.get('images', 0)
+    if empty - figures.get('empty_truth', 0) > images / 2:
+        print(f'warning: the prediction is empty for {empty} of {images} images; the training may have been too short.')
 
 
-def pick(scores: Sequence[float], number: int) -> list[int]:
-    """Return the places of the best, the median and the worst scores, best first, each once.
+def pick(scores: Sequence[float], number: int) -> dict[int, str]:
+    """Return the places of the best, the median and the worst scores, best first, each once, and which it is.
 
     Args:
         scores: One per case; NaN is never picked.
@@ -170,7 +203,15 @@ def pick(scores: Sequence[float], number: int) -> list[int]:
     """
     order = sorted((place for place, score in enumerate(scores) if not math.isnan(score)), key=lambda i: -scores[i])
     middle = max(0, (len(order) - number) // 2)
-    return list(dict.fromkeys([*order[:number], *order[middle : middle + number], *order[-number:]]))
+    chosen: dict[int, str] = {}
+    for kind, places in (
+        ('best', order[:number]),
+        ('median', order[middle : middle + number]),
+        ('worst', order[-number:]),
+    ):
+        for place in places:
+            chosen.setdefault(place, kind)
+    return chosen
 
 
 def draw(runner: Any, folder: Path, score: str, number: int) -> None:
@@ -178,6 +219,7 @@ def draw(runner: Any, folder: Path, score: str, number: int) -> None:
     import torch
     from mmengine.dataset import pseudo_collate
 
+    from vasomim.evaluation.cases import short_names
     from vasomim.images import read_grey
     from vasomim.notice import NOTICE, write_png
     from vasomim.overlays import contact_sheet
@@ -188,15 +230,17 @@ def draw(runner: Any, folder: Path, score: str, number: int) -> None:
         cases = list(csv.DictReader(file))
     values = [float(case[score]) if case[score] else math.nan for case in cases]
     dataset = runner.test_dataloader.dataset
-    places = {dataset.get_data_info(index)['img_path']: index for index in range(len(dataset))}
+    paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+    places = {name: index for index, name in enumerate(short_names(paths))}
     rows, captions = [], []
-    for chosen in pick(values, number):
-        path = cases[chosen]['image']
+    for chosen, kind in pick(values, number).items():
+        index = places[cases[chosen]['image']]
+        path = paths[index]
         with torch.no_grad():
-            sample = runner.model.eval().test_step(pseudo_collate([dataset[places[path]]]))[0]
+            sample = runner.model.eval().test_step(pseudo_collate([dataset[index]]))[0]
         frame = read_grey(path)
         rows.append([grey(frame), truth(frame, sample).overlay(), as_prediction(frame, sample, 0.5).overlay()])
-        captions.append(f'{Path(path).name}  {score} {values[chosen]:.3f}')
+        captions.append(f'{kind}: {Path(path).name}  {score} {values[chosen]:.3f}')
     write_png(folder / 'cases.png', contact_sheet(rows, ['image', 'truth', 'prediction'], captions, NOTICE))
 
 
@@ -204,10 +248,11 @@ def truth(frame: Any, sample: Any) -> Any:
     """Return the annotation of a sample as if it were predicted."""
     import numpy as np
 
-    from vasomim.evaluation.detection_cases import as_array
     from vasomim.predictor import Prediction
 
     if 'gt_sem_seg' in sample:
         return Prediction(frame, mask=sample.gt_sem_seg.data[0].cpu().numpy().astype(np.uint8))
+    from vasomim.evaluation.detection_cases import as_array
+
     boxes, labels = (as_array(sample.gt_instances[key]) for key in ('bboxes', 'labels'))
-    return Prediction(frame, boxes=boxes, labels=labels + 1, scores=np.ones(len(boxes)))
+    return Prediction(frame, boxes=boxes, labels=labels + 1)

@@ -103,26 +103,22 @@ def run(options: argparse.Namespace) -> int:
         checkpoint = checkpoint_to_resume(resume, Path(cfg.work_dir))
         cfg.resume, cfg.load_from = checkpoint is not None, checkpoint or cfg.get('load_from')
     earlier = earlier_run(cfg, options)
+    from vasomim.engine.refusals import blamed_on
     from vasomim.engine.sizes import check_sizes
-    from vasomim.engine.strict import unexpected_key
     from vasomim.engine.workers import worker_error
 
     check_sizes(cfg)
     try:
-        runner = build_runner(cfg)
-        for path in earlier if runner.rank == 0 else []:
-            path.unlink()
-        runner.train()
+        with blamed_on(cfg):
+            runner = build_runner(cfg)
+            for path in earlier if runner.rank == 0 else []:
+                path.unlink()
+            runner.train()
     except RuntimeError as error:
         damage = worker_error(error)
         if damage is None:
             raise
         raise damage from None
-    except TypeError as error:
-        slip = unexpected_key(cfg, error)
-        if slip is None:
-            raise
-        raise slip from error
     return 0
 
 

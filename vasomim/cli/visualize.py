@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: If an option leaves its range.
         CheckpointError: If the checkpoint does not load, or its model reconstructs nothing.
-        DatasetError: If the source holds no frame.
+        DatasetError: If the source holds no frame, or one that is drawn or its map is damaged.
     """
     if options.num < 1:
         raise ConfigError('--num', f'{options.num} is not positive.', 'Draw at least one frame.')
@@ -71,7 +71,9 @@ def run(options: argparse.Namespace) -> int:
     dataset = dataset_of(model, options.source, options.anatomy_root)
     chosen = choose(dataset, options.source, options.num, options.seed)
     with own_randomness(options.seed), torch.no_grad():
-        batch = model.data_preprocessor(pseudo_collate([dataset[index] for index in chosen]), False)
+        # Not by the dataset's own access, whose errors speak of the options of a training.
+        samples = [dataset.pipeline({**dataset.get_data_info(index), 'skipped': []}) for index in chosen]
+        batch = model.data_preprocessor(pseudo_collate(samples), False)
         result = model.reconstruct(batch['inputs'], batch['data_samples'])
     paths = [Path(sample.metainfo['img_path']) for sample in batch['data_samples']]
     if options.target.suffix.lower() == '.png':

@@ -144,7 +144,7 @@ class XA170K(AngiogramDataset):
         sources: Names of the folders to use; None: those of the four published ones that are there.
         anatomy: 'precomputed', 'on_the_fly' (extracted from each frame as it is loaded, some 20 ms) or 'none'.
         anatomy_suffix: What the name of a folder with maps adds to that of its frames.
-        filter: Which filter extracts on the fly: 'sato' or 'frangi'.
+        filter: Which filter extracts on the fly, of :data:`vasomim.anatomy.FILTERS`.
         **kwargs: See :class:`AngiogramDataset`.
 
     Source: arXiv 2602.11536.
@@ -206,7 +206,7 @@ class AngiogramFolder(AngiogramDataset):
     Args:
         data_root: Folder of the frames.
         anatomy_root: Folder with a map for each frame: the same path, as PNG. None: extract while loading.
-        filter: Which filter extracts while loading: 'sato' or 'frangi'; None: no anatomy.
+        filter: Which filter extracts while loading, of :data:`vasomim.anatomy.FILTERS`; None: no anatomy.
         **kwargs: See :class:`AngiogramDataset`.
     """
 

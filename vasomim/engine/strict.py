@@ -196,13 +196,7 @@ def unexpected_key(cfg: Config, error: TypeError) -> ConfigError | None:
     if found is None:
         return None
     name, key = found.groups()
-    scope = cfg.get('default_scope') or 'mmengine'
-    sections = [
-        (path, find(node['type'], registry, inner))
-        for section in cfg
-        for path, node, registry, _, inner in _typed(cfg[section], section, REGISTRIES.get(section), False, scope)
-        if key in node and section in SECTIONS['']
-    ]
+    sections = sections_of(cfg, key)
     if not sections:
         return None
     # The class that is named, or one that hands its keys on to it; else whatever has such a key.
@@ -220,6 +214,18 @@ def unexpected_key(cfg: Config, error: TypeError) -> ConfigError | None:
         f'{path}.{key}: {name} takes no such key.{did_you_mean(key, names - {key})}',
         f'{path} takes: {", ".join(sorted(names - BUILDERS_OWN - {key}))}.' if names else 'Leave it out.',
     )
+
+
+def sections_of(cfg: Config, key: str = 'type') -> list[tuple[str, Any]]:
+    """Return the dotted path, and the class or function, of every section that mmengine builds and that has a key."""
+    scope = cfg.get('default_scope') or 'mmengine'
+    return [
+        (path, find(node['type'], registry, inner))
+        for section in cfg
+        if section in SECTIONS['']
+        for path, node, registry, _, inner in _typed(cfg[section], section, REGISTRIES.get(section), False, scope)
+        if key in node
+    ]
 
 
 def find(name: Any, registry: Registry | None, scope: str) -> Any:

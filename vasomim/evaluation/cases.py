@@ -6,9 +6,10 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -130,7 +131,7 @@ def write_cases(
     Args:
         path: Ends in '.csv', a table with a row for each image and empty cells for what is undefined; or in '.json',
             an object with ``summary`` and the list ``cases``, null for what is undefined.
-        cases: In the order of the rows.
+        cases: In the order of the rows, in which images are named below the folder that holds them all.
         class_names: Without the background, (C,); with more than one, values of each class are written too.
         summary: Goes into a JSON file only.
 
@@ -138,7 +139,8 @@ def write_cases(
         ValueError: If the path has another ending.
     """
     path = Path(path)
-    rows = [_row(case, class_names) for case in cases]
+    names = short_names([case.name for case in cases])
+    rows = [_row(case, name, class_names) for case, name in zip(cases, names, strict=True)]
     if path.suffix == '.csv':
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, list(rows[0]) if rows else ['image'], lineterminator='\n')
@@ -154,9 +156,20 @@ def write_cases(
     write_whole(path, text.encode())
 
 
-def _row(case: Case, class_names: Sequence[str]) -> dict[str, str | float | None]:
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Return paths below the folder that holds them all: a table of images is the same wherever they lie.
+
+    Args:
+        paths: Of files, all absolute or all relative.
+    """
+    folders = [PurePath(path).parent for path in paths]
+    shared = os.path.commonpath(folders) if folders else ''
+    return [PurePath(path).relative_to(shared).as_posix() for path in paths]
+
+
+def _row(case: Case, name: str, class_names: Sequence[str]) -> dict[str, str | float | None]:
     row: dict[str, str | float | None] = {
-        'image': case.name,
+        'image': name,
         'side': case.side,
         'mean_width': _known(case.mean_width),
         'predicted_pixels': int(case.counts[:, 1].sum()),

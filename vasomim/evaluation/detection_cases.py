@@ -18,6 +18,8 @@ compat.prepare()
 from mmdet.registry import METRICS  # noqa: E402
 from mmengine.evaluator import BaseMetric  # noqa: E402
 
+from vasomim.evaluation.cases import short_names  # noqa: E402
+from vasomim.evaluation.detection_sizes import ImageBoxes, precision_by_size  # noqa: E402
 from vasomim.files import write_whole  # noqa: E402
 
 
@@ -26,7 +28,7 @@ class DetectionCase:
     """Boxes of one image.
 
     Attributes:
-        image: Path.
+        image: Path; in the file what tells it from the others.
         true_boxes: Number in the truth.
         predicted_boxes: Number predicted at or above the score.
         found: Number of true boxes that a predicted one matches.
@@ -42,7 +44,10 @@ class DetectionCase:
 
 @METRICS.register_module()
 class DetectionCases(BaseMetric):
-    """F1 per image: predicted boxes by falling score each take the free true box of their class that they overlap most.
+    """F1 per image, and COCO's average precision by the size of the true boxes.
+
+    For F1 predicted boxes by falling score each take the free true box of their class that they overlap most. For the
+    sizes see :func:`vasomim.evaluation.detection_sizes.precision_by_size`.
 
     Args:
         score: Boxes below it do not count, in [0, 1].
@@ -67,31 +72,40 @@ class DetectionCases(BaseMetric):
         """Match the boxes of a batch; both sides are in the image's own pixels."""
         for sample in data_samples:
             true, predicted = sample['gt_instances'], sample['pred_instances']
-            scores = predicted['scores'].cpu().numpy()
-            kept = scores >= self.score
+            boxes = ImageBoxes(
+                true=as_array(true['bboxes']),
+                true_labels=as_array(true['labels']),
+                predicted=as_array(predicted['bboxes']),
+                labels=as_array(predicted['labels']),
+                scores=as_array(predicted['scores']),
+            )
+            kept = boxes.scores >= self.score
             found = matches(
-                predicted['bboxes'].cpu().numpy()[kept],
-                predicted['labels'].cpu().numpy()[kept],
-                scores[kept],
-                as_array(true['bboxes']),
-                as_array(true['labels']),
+                boxes.predicted[kept],
+                boxes.labels[kept],
+                boxes.scores[kept],
+                boxes.true,
+                boxes.true_labels,
                 self.overlap,
             )
-            number, truth = int(kept.sum()), len(true['labels'])
+            number, truth = int(kept.sum()), len(boxes.true)
             f1 = 2 * found / (number + truth) if number + truth else 1.0
-            self.results.append(DetectionCase(str(sample['img_path']), truth, number, found, f1))
+            self.results.append((DetectionCase(str(sample['img_path']), truth, number, found, f1), boxes))
 
-    def compute_metrics(self, results: list[DetectionCase]) -> dict[str, float]:
-        """Return the mean F1 over images and, in the main process, write ``per_case_file``."""
+    def compute_metrics(self, results: list[tuple[DetectionCase, ImageBoxes]]) -> dict[str, float]:
+        """Return the mean F1 over images and the figures by size; in the main process, write ``per_case_file``."""
+        cases = [case for case, _ in results]
         if self.per_case_file:
             buffer = io.StringIO()
             writer = csv.DictWriter(buffer, list(DetectionCase.__dataclass_fields__), lineterminator='\n')
             writer.writeheader()
-            writer.writerows(asdict(case) for case in results)
+            for case, name in zip(cases, short_names([case.image for case in cases]), strict=True):
+                writer.writerow({**asdict(case), 'image': name})
             path = Path(self.per_case_file)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, buffer.getvalue().encode())
-        return {'F1': float(np.mean([case.F1 for case in results])), 'images': len(results)}
+        figures = {'F1': float(np.mean([case.F1 for case in cases])), 'images': len(cases)}
+        return figures | precision_by_size([boxes for _, boxes in results])
 
 
 def matches(

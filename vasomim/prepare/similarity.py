@@ -20,9 +20,6 @@ THRESHOLD = 0.97
 
 BLOCK = 1024  # Frames compared at a time: products of 1024 x 1024 stay in the cache.
 
-Similar = tuple[str, str, float]
-"""Two frames and the correlation of their small copies."""
-
 
 def describe_frame(path: Path) -> tuple[str, NDArray[np.float32]]:
     """Return what :func:`describe_pixels` does, of a file."""
