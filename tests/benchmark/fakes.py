@@ -82,3 +82,15 @@ def full_disk(job: Job) -> Outcome:
 
         store.os.fsync = fsync
     return outcome(job)
+
+
+def interrupted(job: Job) -> Outcome:
+    """At the first start, be told to make room; submitit starts the job again."""
+    marks = Path(os.environ['FAKE_MARKS'])
+    start = len(list(marks.iterdir()))
+    (marks / str(start)).touch()
+    if start == 0:
+        os.kill(os.getpid(), signal.SIGUSR2)  # As Slurm does before the end of a job's time.
+        time.sleep(60)
+        raise AssertionError('not interrupted')
+    return outcome(job)

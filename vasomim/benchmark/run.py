@@ -94,7 +94,7 @@ def run_jobs(jobs: Sequence[Job], executor: Executor, say: Callable[[str], None]
                     waiting.append(job)
                     later[name] = time.monotonic() + PATIENCE
                 else:
-                    settle(job, status, progress, say)
+                    settle(job, status, process.reason, progress, say)
             if not moved:
                 time.sleep(PAUSE)
     finally:
@@ -112,8 +112,15 @@ def state(job: Job, jobs: Sequence[Job], progress: Progress) -> bool | None:
     return False if job.pretraining in progress.settled else None
 
 
-def settle(job: Job, status: int, progress: Progress, say: Callable[[str], None]) -> None:
+def settle(job: Job, status: int, reason: str | None, progress: Progress, say: Callable[[str], None]) -> None:
     """Note how a job ended, and record the failure of one that could not do it itself.
+
+    Args:
+        job: The job.
+        status: Exit status of its process, negative for a signal.
+        reason: What its cluster says of the end, None where there is none.
+        progress: Gets it.
+        say: Gets a line.
 
     Raises:
         StoreError: If the disk is full.
@@ -126,7 +133,7 @@ def settle(job: Job, status: int, progress: Progress, say: Callable[[str], None]
         return
     if status != BROKEN:
         with Claim(job.claim) as claim:
-            record_failure(job, death(status), claim.seconds if claim is not None else 0.0, now())
+            record_failure(job, death(status, reason), claim.seconds if claim is not None else 0.0, now())
     progress.failed.append(job)
     store = Store(job.results)
     record = store.pretraining(job.name) if job.kind == PRETRAIN else store.cell(job.name)

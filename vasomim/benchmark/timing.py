@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterable
@@ -55,9 +56,9 @@ class Timing:
         )
 
 
-def timing_file(folder: Path, config: str, device: str, threads: int, slots: int) -> Path:
-    """Return where a timing is kept: another config, device or number of threads is another one."""
-    return folder / f'{sha256(json.dumps([config, device, threads, slots]))[:16]}.json'
+def timing_file(folder: Path, config: str, device: str, threads: int, slots: int, processes: int) -> Path:
+    """Return where a timing is kept: another config, device or number of threads or processes is another one."""
+    return folder / f'{sha256(json.dumps([config, device, threads, slots, processes]))[:16]}.json'
 
 
 def read_timing(path: Path) -> Timing | None:
@@ -68,13 +69,14 @@ def read_timing(path: Path) -> Timing | None:
         return None
 
 
-def measure(config: str, also: dict[str, str], path: Path) -> int:
+def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -> int:
     """Time a config and keep the result.
 
     Args:
         config: Text of the resolved config.
         also: Texts of the configs of further tests.
         path: Where the result goes; a folder beside it holds what the run writes, for its time.
+        processes: Of the training, which share its frames; a single one is timed, without their exchange of gradients.
 
     Returns:
         0.
@@ -112,9 +114,9 @@ def measure(config: str, also: dict[str, str], path: Path) -> int:
     timing = Timing(
         max(0.0, training - LEAST * iteration - checkpoint) + testing * (1 + len(also)),
         iteration,
-        loop.max_iters,
+        math.ceil(loop.max_iters / processes),
         loop.max_epochs,
-        validation,
+        validation / processes,
         checkpoint * (2 if tests else 1),  # The best one as well.
         tests,
         peak_memory(),

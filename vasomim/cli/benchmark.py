@@ -96,6 +96,12 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     add('--slurm', nargs='+', default=[], metavar='KEY=VALUE', help='for sbatch: partition=gpu account=... time=600')
     add('--gpus-per-node', type=int, default=0, metavar='N', help='Slurm: accelerators of a node (default: none)')
     add('--nodes', type=int, default=1, metavar='N', help='Slurm: nodes of a pre-training (default: %(default)s)')
+    add(
+        '--processes-per-node',
+        type=int,
+        metavar='N',
+        help='Slurm: processes of a pre-training on each node (default: one an accelerator, or one)',
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -148,7 +154,7 @@ def planned(options: argparse.Namespace) -> tuple[Entries, Plan, Executor]:
     if needs_libraries(entries, protocol):
         say('loading PyTorch and the OpenMMLab libraries once for all jobs')
         warm_up()
-    processes = options.nodes * max(1, options.gpus_per_node) if options.executor != 'local' else 1
+    processes = options.nodes * per_node(options) if options.executor != 'local' else 1
     settings = Settings(results, work_dir, data, tuple(options.entries), threads, processes)
     return entries, make_plan(entries, protocol, settings), executor
 
@@ -165,7 +171,8 @@ def make_executor(options: argparse.Namespace, work_dir: Path) -> tuple[Executor
     Raises:
         ConfigError: If the numbers make no sense.
     """
-    from vasomim.benchmark.executor import ForkExecutor, SubmititExecutor, parse_cluster_options
+    from vasomim.benchmark.cluster import SubmititExecutor, parse_cluster_options
+    from vasomim.benchmark.executor import ForkExecutor
 
     gpus = tuple(name.strip() for name in options.gpus.split(',')) if options.gpus else ()
     slots = options.jobs if options.jobs is not None else max(1, len(gpus))
@@ -174,10 +181,20 @@ def make_executor(options: argparse.Namespace, work_dir: Path) -> tuple[Executor
     threads = max(1, cores() // slots)
     if options.executor == 'local':
         return ForkExecutor(slots, threads, gpus), threads
+    for name, number in (('--nodes', options.nodes), ('--processes-per-node', per_node(options))):
+        if number < 1:
+            raise ConfigError(name, f'{number} is not positive.', 'Take at least one.')
     slurm = parse_cluster_options(options.slurm)
+    threads = slurm.pop('cpus_per_task', threads)
     cluster = 'slurm' if options.executor == 'slurm' else 'local'
-    folder = work_dir / 'submitit'
-    return SubmititExecutor(slots, threads, folder, cluster, slurm, options.gpus_per_node), threads
+    folder, gpus_per_node = work_dir / 'submitit', options.gpus_per_node
+    return SubmititExecutor(slots, threads, folder, cluster, slurm, gpus_per_node, per_node(options)), threads
+
+
+def per_node(options: argparse.Namespace) -> int:
+    """Return how many processes of a pre-training run on each node of a cluster."""
+    given: int | None = options.processes_per_node
+    return max(1, options.gpus_per_node) if given is None else given
 
 
 def simulate(entries: Entries, protocol: Protocol, root: Path) -> None:
@@ -202,13 +219,13 @@ def estimated(
 ) -> tuple[list[Job], Estimate]:
     """Return the jobs that are left with what each will take, and the sum."""
     from vasomim.benchmark.estimate import device_here, estimate, time_jobs, with_predictions
-    from vasomim.benchmark.executor import ForkExecutor
 
     _, work_dir = places(options)
     gpus = tuple(options.gpus.split(',')) if options.gpus else ()
+    where = ' '.join(['cluster', *sorted(options.slurm)]) if options.executor == 'slurm' else device_here(gpus)
     timings = {}
-    if not options.no_estimate and isinstance(executor, ForkExecutor):
-        timings = time_jobs(jobs, executor, (work_dir / 'timings').resolve(), device_here(gpus), say)
+    if not options.no_estimate:
+        timings = time_jobs(jobs, executor, (work_dir / 'timings').resolve(), where, say)
     found = estimate(jobs, timings, executor.slots)
     return with_predictions(jobs, found), found
 
