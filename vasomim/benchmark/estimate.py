@@ -82,10 +82,9 @@ def time_jobs(
 
 
 def distinct(job: Job) -> str:
-    """Return a config without its seed, which costs nothing."""
-    lines = job.config.splitlines()
-    also = [other['config'] for other in job.also.values()]
-    return '\n'.join([*(line for line in lines if not line.startswith('randomness')), *also])
+    """Return a config, with those of its further tests, without the seed, which costs nothing."""
+    texts = [job.config, *(other['config'] for other in job.also.values())]
+    return '\n'.join(line for text in texts for line in text.splitlines() if not line.startswith('randomness'))
 
 
 def tail(path: Path) -> str:

@@ -88,6 +88,7 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / 'config.py'
     file.write_text(config, encoding='utf-8')
+    training, testing = least_job(config, folder)  # First, as in a job: what is done for the first time takes longer.
     cfg = load_config(str(file))
     cfg.work_dir = str(folder)
     runner = build_runner(cfg)
@@ -110,7 +111,6 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
             (folder / f'{name}.py').write_text(text, encoding='utf-8')
             other = load_config(str(folder / f'{name}.py'))
             tests += test_time(runner, runner.build_dataloader(other.test_dataloader))
-    training, testing = least_job(config, folder)
     timing = Timing(
         max(0.0, training - LEAST * iteration - checkpoint) + testing * (1 + len(also)),
         iteration,
