@@ -175,8 +175,15 @@ def compare(progress: Progress, wall: float, predicted_wall: float | None) -> li
     return rows
 
 
-def write_queue(path: Path, jobs: Sequence[Job], slots: int) -> None:
-    """Write what `benchmark status` reads: the jobs of the last run with their claims and predicted times."""
+def write_queue(path: Path, jobs: Sequence[Job], slots: int, run: Path) -> None:
+    """Write what `benchmark status` reads: the jobs of the last run with their claims and predicted times.
+
+    Args:
+        path: The file.
+        jobs: All jobs of the plan.
+        slots: Jobs at once.
+        run: Claim that the run itself holds while it lasts.
+    """
     rows = [
         {
             'kind': job.kind,
@@ -186,8 +193,8 @@ def write_queue(path: Path, jobs: Sequence[Job], slots: int) -> None:
             'claim': str(job.claim),
             'predicted': job.predicted,
             'log': str(job.log),
-            'encoder': str(job.folder) if job.kind == PRETRAIN else None,
+            'pretraining': job.pretraining,
         }
         for job in jobs
     ]
-    write_atomically(path, json.dumps({'slots': slots, 'jobs': rows}, indent=1) + '\n')
+    write_atomically(path, json.dumps({'slots': slots, 'run': str(run), 'jobs': rows}, indent=1) + '\n')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import socket
 import time
 from collections.abc import Callable
 from functools import partial
@@ -305,6 +306,7 @@ def carry_out(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: If data or checkpoints are missing.
     """
+    from vasomim.benchmark.claims import Claim
     from vasomim.benchmark.run import compare, left_of, run_jobs, write_queue
     from vasomim.benchmark.store import Store
 
@@ -324,9 +326,11 @@ def carry_out(options: argparse.Namespace) -> int:
     done = len(plan.cells) - sum(job.kind == 'cell' for job in jobs)
     say(f'{len(plan.cells)} cells, {done} of them finished before; {cost_line(jobs, found, options)}')
     by_name = {job.name: job for job in jobs}
-    write_queue(work_dir / 'queue.json', [by_name.get(job.name, job) for job in plan.jobs], executor.slots)
+    alive = (work_dir / 'runs' / f'{socket.gethostname()}-{os.getpid()}').resolve()
+    write_queue(work_dir / 'queue.json', [by_name.get(job.name, job) for job in plan.jobs], executor.slots, alive)
     started = time.monotonic()
-    progress = run_jobs(jobs, executor, say)
+    with Claim(alive):
+        progress = run_jobs(jobs, executor, say)
     say(
         f'{len(progress.finished)} jobs finished, {len(progress.failed)} failed, {len(progress.blocked)} not run, '
         f'{len(progress.by_others)} done by another run; {duration(time.monotonic() - begun)} in all'
