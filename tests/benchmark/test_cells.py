@@ -111,6 +111,20 @@ def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_scores(undisturbed)
     assert other.table_path(name).read_bytes() == one.table_path(name).read_bytes()
 
 
+def test_the_page_shows_what_the_models_see_in_simulated_frames(undisturbed) -> None:
+    places = ('--results', 'results', '--work-dir', 'work', '--output', 'pages')
+    finish(benchmark('report', *COMMON[:-2], *places, '--pictures', cwd=undisturbed))
+    listed = json.loads((undisturbed / 'pages' / 'pictures' / 'pictures.json').read_text())
+    assert [item['task'] for item in listed] == ['caxf', 'stenosis']
+    assert listed[0]['alt'].endswith('Columns: frame, truth, MAE, Brought, From scratch.')
+    sheet = cv2.imread(str(undisturbed / 'pages' / 'pictures' / 'caxf.png'))
+    width = sheet.shape[1] / 5
+    columns = [sheet[:, round(i * width) : round((i + 1) * width)].astype(int) for i in range(5)]
+    colors = [np.ptp(column, axis=2).max() for column in columns]  # Of grey pixels 0.
+    assert colors[0] == 0 and min(colors[1:]) > 50
+    assert (undisturbed / 'pages' / 'leaderboard.html').read_text().count('<img src="data:image/png;base64,') == 2
+
+
 def test_a_submission_is_computed_again_and_a_changed_one_is_found(undisturbed) -> None:
     places = ('--results', 'results', '--work-dir', 'work')
     finish(benchmark('submit', 'own.zip', *places, cwd=undisturbed))

@@ -66,6 +66,10 @@ def test_the_filter_leaves_one_task(page: Any) -> None:
     tasks = page.locator('[data-task]:visible').evaluate_all('all => [...new Set(all.map(x => x.dataset.task))].sort()')
     assert tasks == ['', 'xcav']
     assert 'rows shown' in page.locator('#shown').inner_text()
+    heads = page.locator('table').first.locator('thead th:visible').all_inner_texts()
+    assert [head.strip() for head in heads] == ['Method', 'XCAV DSC', 'Mean rank', 'Borda']
+    headings = page.locator('h2:visible').all_inner_texts()
+    assert 'Results by task' in headings and 'Trained on one set, tested on another' not in headings
     page.select_option('#task', '')
     assert page.locator('[data-task=arcade_v]:visible').count() > 5
 
@@ -74,6 +78,18 @@ def test_a_phone_sees_no_overflow(page: Any) -> None:
     for width in (320, 390, 1280):
         page.set_viewport_size({'width': width, 'height': 800})
         assert page.evaluate('document.documentElement.scrollWidth') <= width
+
+
+def test_the_text_of_charts_can_be_read_on_a_phone(page: Any) -> None:
+    page.set_viewport_size({'width': 390, 'height': 800})
+    heights = page.locator('svg text').evaluate_all('all => all.map(item => item.getBoundingClientRect().height)')
+    assert min(heights) >= 11  # Pixels of a line, letters of about 10.
+    right = page.locator('svg').evaluate_all(
+        'all => all.map(svg => Math.max(...[...svg.querySelectorAll("text")].map(t => t.getBoundingClientRect().right))'
+        ' - svg.getBoundingClientRect().right)'
+    )
+    assert max(right) <= 1
+    page.set_viewport_size({'width': 1280, 'height': 800})
 
 
 def test_light_dark_and_print_have_readable_colors(page: Any) -> None:

@@ -65,6 +65,7 @@ def test_mae_under_another_name_ties_with_mae_and_a_large_shift_is_found(table: 
     assert rows['vasomim']['significant']
     assert rows['vasomim']['difference'] > rows['vasomim']['detectable'] > 0
     assert rows['vasomim']['low'] < rows['vasomim']['difference'] < rows['vasomim']['high']
+    assert rows['mae_again']['low'] == rows['mae_again']['high'] == 0.0
     assert rows['vasomim']['images'] == IMAGES
 
 

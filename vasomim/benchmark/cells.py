@@ -229,7 +229,7 @@ def write_cell(job: Job, outcomes: Any, claim: Claim, started: str) -> None:
     own, also = outcomes
     tables: dict[str, Scores] = {'': own.table, **{name: outcome.table for name, outcome in also.items()}}
     pretraining = Store(job.results).pretraining(job.pretraining) if job.pretraining is not None else None
-    spent = pretraining.cost.get('seconds') if pretraining is not None else None
+    spent = pretraining.cost if pretraining is not None else {}
     cell = Cell(
         cell=job.name,
         inputs=job.inputs,
@@ -245,7 +245,7 @@ def write_cell(job: Job, outcomes: Any, claim: Claim, started: str) -> None:
         weights=own.weights,
         **common(job, claim.seconds, started),
     )
-    cell.cost['pretraining_seconds'] = spent
+    cell.cost['pretraining_seconds'] = spent['seconds'] * spent.get('devices', 1) if 'seconds' in spent else None
     Store(job.results).write_cell(cell, tables)
     for checkpoint in (job.folder / 'train').glob('epoch_*.pth'):
         if list((job.folder / 'train').glob('best_*.pth')):

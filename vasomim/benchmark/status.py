@@ -148,7 +148,7 @@ def title_of(status: Status) -> str:
     """Return the numbers of jobs in words."""
     counts = [f'{status.count(state)} {state}' for state in STATES[:-1] if status.count(state)]
     left = f'; about {clock(status.left)} left' if status.left else ''
-    return f'{status.count("finished")} of {len(status.rows)} jobs finished{": " if counts else ""}{", ".join(counts)}{left}'
+    return ', '.join([f'{status.count("finished")} of {len(status.rows)} jobs finished', *counts]) + left
 
 
 def caption_of(status: Status) -> str | None:

@@ -53,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             own.add_argument('--protocol', default=None, metavar='NAME', help='whose family of comparisons is tested')
             own.add_argument('--entries', action='append', default=[], metavar='FILE', help=argparse.SUPPRESS)
             own.add_argument(
+                '--pictures',
+                action='store_true',
+                help='let the fine-tuned models that are still in the work directory predict simulated frames',
+            )
+            own.add_argument(
                 '--output',
                 type=Path,
                 metavar='DIR',
@@ -201,18 +206,23 @@ def per_node(options: argparse.Namespace) -> int:
 def simulate(entries: Entries, protocol: Protocol, root: Path) -> None:
     """Make the data of a smoke run, in a process of its own, as it uses threads."""
     from vasomim.benchmark import smoke
-    from vasomim.benchmark.executor import ForkExecutor
 
     log = root.parent / 'simulate.txt'
     say(f'simulating angiograms in {root}')
     begun = time.monotonic()
-    work = partial(smoke.simulate, entries, protocol, root)
+    if in_fork(partial(smoke.simulate, entries, protocol, root), log) != 0:
+        raise ConfigError(log, 'the simulation failed.', 'Read this file.')
+    say(f'simulated in {time.monotonic() - begun:.0f} s')
+
+
+def in_fork(work: Callable[[], int], log: Path) -> int:
+    """Call a function in a process of its own, and return its exit status."""
+    from vasomim.benchmark.executor import ForkExecutor
+
     process = ForkExecutor(1, 1).start(work, log)
     while (status := process.poll()) is None:
         time.sleep(0.05)
-    if status != 0:
-        raise ConfigError(log, 'the simulation failed.', 'Read this file.')
-    say(f'simulated in {time.monotonic() - begun:.0f} s')
+    return status
 
 
 def estimated(
@@ -338,7 +348,9 @@ def carry_out(options: argparse.Namespace) -> int:
     for line in compare(progress, time.monotonic() - started, found.wall if found.seconds else None):
         say(line)
     if options.smoke:
-        write_report(results, results.parent / LEADERBOARD, plan.protocol, entries)  # What was chosen only
+        folder = results.parent / LEADERBOARD
+        draw_pictures(results, work_dir, folder, plan.protocol, entries)
+        write_report(results, folder, plan.protocol, entries)  # What was chosen only.
     return 1 if progress.failed or progress.blocked else 0
 
 
@@ -354,11 +366,25 @@ def report(options: argparse.Namespace) -> int:
     """Write the leaderboard."""
     from vasomim.benchmark.entries import load_entries
 
-    results, _ = places(options)
+    results, work_dir = places(options)
     entries = load_entries(options.entries)
     protocol = entries.protocol(options.protocol or (SMOKE if options.smoke else 'main'))
-    write_report(results, options.output or results.parent / LEADERBOARD, protocol, entries)
+    folder = options.output or results.parent / LEADERBOARD
+    if options.pictures:
+        draw_pictures(results, work_dir, folder, protocol, entries)
+    write_report(results, folder, protocol, entries)
     return 0
+
+
+def draw_pictures(results: Path, work_dir: Path, folder: Path, protocol: Protocol, entries: Entries) -> None:
+    """Draw what the models see for the leaderboard's page, in a process of its own, whose failure costs no figures."""
+    from vasomim.benchmark.panels import draw
+    from vasomim.benchmark.report import PICTURES
+    from vasomim.benchmark.store import Store
+
+    log = work_dir / 'pictures.txt'
+    if in_fork(partial(draw, Store(results), work_dir, folder / PICTURES, protocol, entries), log) != 0:
+        say(f'the pictures could not be drawn: see {log}')
 
 
 def write_report(results: Path, folder: Path, protocol: Protocol, entries: Entries) -> None:
