@@ -35,8 +35,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         context.close()
 
 
-def column(page: Any, number: int) -> list[str]:
-    rows = page.locator('table').first.locator('tbody tr')
+def column(page: Any, number: int, table: int = 0) -> list[str]:
+    rows = page.locator('table').nth(table).locator('tbody tr')
     return [rows.nth(i).locator('th, td').nth(number).inner_text() for i in range(rows.count())]
 
 
@@ -59,6 +59,12 @@ def test_missing_values_come_last_in_both_directions(page: Any) -> None:
     for _ in range(2):
         buttons.nth(last).click()
         assert column(page, last)[-2:] == ['missing', 'missing']
+    intervals = page.locator('table').nth(1).locator('thead button').nth(6)
+    for _ in range(2):
+        intervals.click()
+        found = column(page, 6, 1)
+        without = [text in ('', 'none') for text in found]
+        assert any(without) and without == sorted(without)
 
 
 def test_the_filter_leaves_one_task(page: Any) -> None:

@@ -81,6 +81,7 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
     Returns:
         0.
     """
+    begun = time.monotonic()  # On a cluster, each job imports PyTorch and the OpenMMLab libraries first.
     from vasomim.benchmark.cells import peak_memory
     from vasomim.cli.train import build_runner, load_config
 
@@ -88,7 +89,8 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / 'config.py'
     file.write_text(config, encoding='utf-8')
-    training, testing = least_job(config, folder)  # First, as in a job: what is done for the first time takes longer.
+    # Before all else, as in a job: what is done for the first time takes longer.
+    training, testing = least_job(config, folder, begun)
     cfg = load_config(str(file))
     cfg.work_dir = str(folder)
     runner = build_runner(cfg)
@@ -127,8 +129,11 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
     return 0
 
 
-def least_job(config: str, folder: Path) -> tuple[float, float]:
-    """Return the seconds of the smallest training and of the smallest test: what does not grow with the data."""
+def least_job(config: str, folder: Path, begun: float) -> tuple[float, float]:
+    """Return the seconds of the smallest training, since ``begun``, and of the smallest test.
+
+    This is what does not grow with the data.
+    """
     from vasomim.benchmark.cells import run_test
     from vasomim.cli.train import build_runner, load_config
 
@@ -140,7 +145,6 @@ def least_job(config: str, folder: Path) -> tuple[float, float]:
     for part in ('val_dataloader', 'test_dataloader'):
         if cfg.get(part):
             cfg[part].dataset.indices = 1
-    begun = time.monotonic()
     build_runner(cfg).train()
     training = time.monotonic() - begun
     if cfg.default_scope == 'mmpretrain':
