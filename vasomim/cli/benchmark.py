@@ -337,10 +337,12 @@ def carry_out(options: argparse.Namespace) -> int:
     say(f'{len(plan.cells)} cells, {done} of them finished before; {cost_line(jobs, found, options)}')
     by_name = {job.name: job for job in jobs}
     alive = (work_dir / 'runs' / f'{socket.gethostname()}-{os.getpid()}').resolve()
-    write_queue(work_dir / 'queue.json', [by_name.get(job.name, job) for job in plan.jobs], executor.slots, alive)
+    queue = [by_name.get(job.name, job) for job in plan.jobs]
     started = time.monotonic()
-    with Claim(alive):
+    with Claim(alive):  # Before `status` can know of it.
+        write_queue(work_dir / 'queue.json', queue, executor.slots, alive)
         progress = run_jobs(jobs, executor, say)
+    alive.unlink(missing_ok=True)
     say(
         f'{len(progress.finished)} jobs finished, {len(progress.failed)} failed, {len(progress.blocked)} not run, '
         f'{len(progress.by_others)} done by another run; {duration(time.monotonic() - begun)} in all'
