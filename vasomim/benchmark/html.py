@@ -9,7 +9,6 @@ from typing import Any
 
 from vasomim.benchmark import charts
 from vasomim.benchmark.markdown import (
-    MISSING,
     NONE,
     Table,
     between,
@@ -19,6 +18,7 @@ from vasomim.benchmark.markdown import (
     crossed_tasks,
     figure,
     found_cells,
+    is_text,
     main_rows,
     progress,
     reported_rows,
@@ -90,11 +90,6 @@ def section(
         'rows': list(zip(tasks or [''] * len(rows), rows, strict=True)),
         'kind': kind,
     }
-
-
-def is_text(cell: str) -> bool:
-    """Return whether a cell holds words, which stand on the left, and no number or the word for a missing one."""
-    return bool(cell) and not cell.startswith((*'0123456789-<', MISSING, NONE, 'failed', 'undefined'))
 
 
 def sections(table: Table) -> list[dict[str, Any]]:

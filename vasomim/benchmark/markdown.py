@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vasomim.benchmark.table import SMALLER_IS_BETTER, command_of
@@ -91,10 +91,16 @@ def main_rows(table: Table) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table."""
-    lines = [header, ['---'] + ['---:'] * (len(header) - 1), *rows]
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; words stand on the left, numbers on the right."""
+    texts = [any(is_text(row[index]) for row in rows) for index in range(len(header))]
+    lines = [header, ['---' if text else '---:' for text in texts], *rows]
     return '\n'.join('| ' + ' | '.join(escape(cell) for cell in line) + ' |' for line in lines) + '\n'
+
+
+def is_text(cell: str) -> bool:
+    """Return whether a cell holds words, which stand on the left, and no number or the word for a missing one."""
+    return bool(cell) and not cell.startswith((*'0123456789-<', MISSING, NONE, 'failed', 'undefined'))
 
 
 def escape(text: str) -> str:
