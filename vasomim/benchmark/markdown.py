@@ -155,8 +155,13 @@ def costs(row: Table) -> list[str]:
     """Return device-hours of the cells, as predicted, and of the pre-training that they share, memory and devices."""
     if row['hours'] is None:
         return [MISSING, '', '', '', '']
-    spent = [NONE if row[key] is None else f'{row[key]:.2f}' for key in ('predicted_hours', 'pretraining_hours')]
-    return [f'{row["hours"]:.2f}', *spent, f'{row["memory_gb"]:.1f}', ', '.join(row['devices'])]
+    spent = [NONE if row[key] is None else hours(row[key]) for key in ('predicted_hours', 'pretraining_hours')]
+    return [hours(row['hours']), *spent, f'{row["memory_gb"]:.1f}', ', '.join(row['devices'])]
+
+
+def hours(value: float) -> str:
+    """Return hours, short ones to the second."""
+    return f'{value:.2f}' if value >= 0.1 else f'{value:.4f}'
 
 
 def crossed_rows(table: Table, part: str) -> tuple[list[str], list[list[str]]]:
