@@ -95,6 +95,7 @@ def slurm(folder: Path) -> Iterator[str]:
         else:
             raise RuntimeError(said(folder, 'slurmd'))
         yield str(conf)
+        end_jobs(conf)
     finally:
         for daemon in reversed(daemons):
             daemon.terminate()
@@ -103,6 +104,16 @@ def slurm(folder: Path) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+
+
+def end_jobs(conf: Path, seconds: float = 30.0) -> None:
+    """Cancel what is left, and wait until its processes have told the daemons, without which they would stay."""
+    command = {name: found(name) or name for name in ('scancel', 'squeue')}
+    options = {'env': environment(conf.parent), 'capture_output': True, 'text': True, 'check': False}
+    subprocess.run([command['scancel'], f'--user={pwd.getpwuid(os.getuid()).pw_name}'], **options)
+    patience = time.monotonic() + seconds
+    while time.monotonic() < patience and subprocess.run([command['squeue'], '--noheader'], **options).stdout.strip():
+        time.sleep(0.1)
 
 
 def start(folder: Path, name: str, *arguments: str) -> subprocess.Popen:
