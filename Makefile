@@ -14,7 +14,7 @@ COLLECTED := $(or $(WHEELHOUSE),wheelhouse)
 MADE_FOR := 'import platform as p; print("Python", *p.python_version_tuple()[:2], p.system(), p.machine())'
 
 .DEFAULT_GOAL := help
-.PHONY: help install wheelhouse quickstart test test-slow test-openmmlab lint docs browser clean
+.PHONY: help install wheelhouse quickstart test test-slow test-openmmlab lint docs browser slurm clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,10 @@ docs: install ## Build the documentation; broken links, and a leaderboard that d
 
 browser: ## Install Debian's Chromium, for the test of the leaderboard's page
 	command -v chromium || { $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends chromium; }
+
+slurm: ## Install Debian's Slurm, for the tests of the benchmark's jobs on a cluster
+	PATH="$$PATH:/usr/sbin"; { command -v slurmctld && command -v slurmd && command -v munged; } \
+		|| { $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends slurm-wlm munge; }
 
 clean: ## Remove the environments and caches; data/ and work_dirs/ stay
 	rm -rf $(VENV) $(VENV_OPENMMLAB) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from vasomim.benchmark.entries import load_entries
+from vasomim.cli import VERBS
 
 DOCS = Path(__file__).parents[1] / 'docs'
 
@@ -41,6 +45,26 @@ def test_entries_are_read(name: str, tmp_path: Path) -> None:
     assert len(after.methods) == len(before.methods) + 1
     if name.startswith('bring'):
         assert after.protocol('mine').methods == ('my_vit', 'mae', 'scratch')
+
+
+def commands() -> list[tuple[str, str]]:
+    """The commands of this project in the blocks of the documentation."""
+    fenced = re.compile(r'```(?:bash)?\n(.*?)```', re.DOTALL)
+    return [
+        (page.name, line)
+        for page in sorted(DOCS.glob('*.md'))
+        for block in fenced.findall(page.read_text('utf-8'))
+        for line in block.replace('\\\n', ' ').splitlines()
+        if line.startswith('vasomim ') and '{' not in line
+    ]
+
+
+@pytest.mark.parametrize(('page', 'command'), commands())
+def test_the_options_of_its_commands_exist(page: str, command: str) -> None:
+    _, verb, *arguments = shlex.split(command, comments=True)
+    parser = argparse.ArgumentParser(prog=f'{page}: {verb}')
+    importlib.import_module(VERBS[verb]).add_arguments(parser)
+    parser.parse_args(arguments)  # Exits, which fails the test, if one does not.
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

@@ -49,6 +49,6 @@ def test_continuous_integration_calls_targets_that_exist(project_root):
     script = project_root / '.ci' / 'run'
     subprocess.run(['bash', '-n', str(script)], check=True)
     called = [line.split()[1] for line in script.read_text().splitlines() if line.startswith('make ')]
-    assert called == ['lint', 'docs', 'browser', 'test', 'test-slow', 'test-openmmlab', 'quickstart']
+    assert called == ['lint', 'docs', 'browser', 'slurm', 'test', 'test-slow', 'test-openmmlab', 'quickstart']
     for target in called:
         make(project_root, '-n', target)

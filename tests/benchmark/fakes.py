@@ -82,3 +82,22 @@ def full_disk(job: Job) -> Outcome:
 
         store.os.fsync = fsync
     return outcome(job)
+
+
+def gated(job: Job) -> Outcome:
+    """Wait for a file, but for the first seed."""
+    while job.inputs['seed'] > 0 and not (Path(os.environ['FAKE_MARKS']) / 'go').exists():
+        time.sleep(0.01)
+    return outcome(job)
+
+
+def interrupted(job: Job) -> Outcome:
+    """At the first start, be told to make room; submitit starts the job again."""
+    marks = Path(os.environ['FAKE_MARKS'])
+    start = len(list(marks.iterdir()))
+    (marks / str(start)).touch()
+    if start == 0:
+        os.kill(os.getpid(), signal.SIGUSR2)  # As Slurm does before the end of a job's time.
+        time.sleep(60)
+        raise AssertionError('not interrupted')
+    return outcome(job)

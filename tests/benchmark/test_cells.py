@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -15,48 +12,25 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
 
+from tests.benchmark.studies import COMMON, benchmark, finish, prepare, smoke_protocol
 from vasomim.benchmark.entries import load_entries
 from vasomim.benchmark.plan import Settings, make_plan, select
 from vasomim.benchmark.store import Store
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
-
-
-def benchmark(*arguments: str, cwd: Path) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / 'benchmark' / 'run.py'), *arguments]
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd
-    )
-
-
-def finish(process: subprocess.Popen) -> str:
-    output, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, output
-    return output
 
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the data of the smoke protocol, as small as they go, and one method of a user's own."""
     folder = tmp_path_factory.mktemp('benchmark')
-    smoke = yaml.safe_load((ROOT / 'benchmark' / 'protocols' / 'smoke.yaml').read_text())
-    smoke |= {'name': 'tiny', 'tasks': ['caxf', 'stenosis'], 'methods': ['mae', 'timm', 'scratch'], 'seeds': [0]}
-    smoke['synthetic']['frames'] = {'caxf': 12, 'stenosis': 48, 'pretraining': 20}
-    del smoke['pretraining']['options']['vasomim']
-    smoke['finetuning']['options']['all'] |= {'train_cfg.max_epochs': 3}
-    del smoke['smoke']
+    frames = {'caxf': 12, 'stenosis': 48, 'pretraining': 20}
+    protocol = smoke_protocol(['caxf', 'stenosis'], ['mae', 'timm', 'scratch'], frames, epochs=3)
     method = {'name': 'timm', 'title': 'Brought', 'kind': 'checkpoint', 'checkpoint': 'vit.pth'}
-    (folder / 'mine.yaml').write_text(yaml.safe_dump({'methods': [method], 'protocols': [smoke]}))
-    arch = smoke['pretraining']['options']['all']['model.backbone.arch']
+    arch = protocol['pretraining']['options']['all']['model.backbone.arch']
     torch.save(timm_style(arch, 64), folder / 'vit.pth')
-    from vasomim.benchmark.smoke import simulate
-
-    entries = load_entries([folder / 'mine.yaml'])
-    simulate(entries, entries.protocol('tiny'), folder / 'data', 2)
+    prepare(folder, protocol, [method])
     return folder
 
 
@@ -84,9 +58,6 @@ def timm_style(arch: dict, size: int) -> dict[str, torch.Tensor]:
             shapes[f'blocks.{layer}.{name}.bias'] = shape[:1]
     generator = torch.Generator().manual_seed(0)
     return {name: 0.02 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-
-
-COMMON = ('--entries', 'mine.yaml', '--protocol', 'tiny', '--data', 'data')
 
 
 @pytest.fixture(scope='module')
@@ -140,6 +111,20 @@ def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_scores(undisturbed)
     one, other = (Store(undisturbed / folder) for folder in ('results', 'results_killed'))
     assert other.cells()[0].scores == one.cell(name).scores
     assert other.table_path(name).read_bytes() == one.table_path(name).read_bytes()
+
+
+def test_the_page_shows_what_the_models_see_in_simulated_frames(undisturbed) -> None:
+    places = ('--results', 'results', '--work-dir', 'work', '--output', 'pages')
+    finish(benchmark('report', *COMMON[:-2], *places, '--pictures', cwd=undisturbed))
+    listed = json.loads((undisturbed / 'pages' / 'pictures' / 'pictures.json').read_text())
+    assert [item['task'] for item in listed] == ['caxf', 'stenosis']
+    assert listed[0]['alt'].endswith('Columns: frame, truth, MAE, Brought, From scratch.')
+    sheet = cv2.imread(str(undisturbed / 'pages' / 'pictures' / 'caxf.png'))
+    width = sheet.shape[1] / 5
+    columns = [sheet[:, round(i * width) : round((i + 1) * width)].astype(int) for i in range(5)]
+    colors = [np.ptp(column, axis=2).max() for column in columns]  # Of grey pixels 0.
+    assert colors[0] == 0 and min(colors[1:]) > 50
+    assert (undisturbed / 'pages' / 'leaderboard.html').read_text().count('<img src="data:image/png;base64,') == 2
 
 
 def test_a_submission_is_computed_again_and_a_changed_one_is_found(undisturbed) -> None:

@@ -34,6 +34,19 @@ def test_a_users_file_adds_a_method(tmp_path) -> None:
     assert 'mae' in entries.methods
 
 
+def test_an_installed_package_adds_its_entries(tmp_path, monkeypatch) -> None:
+    write(tmp_path / 'entries.yaml', METHOD)
+    write(tmp_path / 'their_package.py', f'ENTRIES = [{str(tmp_path / "entries.yaml")!r}]')
+    info = tmp_path / 'their_package-1.0.dist-info'
+    info.mkdir()
+    write(info / 'METADATA', 'Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n')
+    write(info / 'entry_points.txt', '[vasomim.benchmark]\ntheirs = their_package:ENTRIES\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load_entries().method('mine').origin == str(tmp_path / 'entries.yaml')
+    with pytest.raises(ConfigError, match=r"'mine' is in .*entries.yaml already"):
+        load_entries([write(tmp_path / 'own.yaml', METHOD)])
+
+
 @pytest.mark.parametrize(
     ('text', 'what'),
     [

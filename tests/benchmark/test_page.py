@@ -35,8 +35,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         context.close()
 
 
-def column(page: Any, number: int) -> list[str]:
-    rows = page.locator('table').first.locator('tbody tr')
+def column(page: Any, number: int, table: int = 0) -> list[str]:
+    rows = page.locator('table').nth(table).locator('tbody tr')
     return [rows.nth(i).locator('th, td').nth(number).inner_text() for i in range(rows.count())]
 
 
@@ -59,6 +59,12 @@ def test_missing_values_come_last_in_both_directions(page: Any) -> None:
     for _ in range(2):
         buttons.nth(last).click()
         assert column(page, last)[-2:] == ['missing', 'missing']
+    intervals = page.locator('table').nth(1).locator('thead button').nth(6)
+    for _ in range(2):
+        intervals.click()
+        found = column(page, 6, 1)
+        without = [text in ('', 'none') for text in found]
+        assert any(without) and without == sorted(without)
 
 
 def test_the_filter_leaves_one_task(page: Any) -> None:
@@ -66,6 +72,10 @@ def test_the_filter_leaves_one_task(page: Any) -> None:
     tasks = page.locator('[data-task]:visible').evaluate_all('all => [...new Set(all.map(x => x.dataset.task))].sort()')
     assert tasks == ['', 'xcav']
     assert 'rows shown' in page.locator('#shown').inner_text()
+    heads = page.locator('table').first.locator('thead th:visible').all_inner_texts()
+    assert [head.strip() for head in heads] == ['Method', 'XCAV DSC', 'Mean rank', 'Borda']
+    headings = page.locator('h2:visible').all_inner_texts()
+    assert 'Results by task' in headings and 'Trained on one set, tested on another' not in headings
     page.select_option('#task', '')
     assert page.locator('[data-task=arcade_v]:visible').count() > 5
 
@@ -74,6 +84,18 @@ def test_a_phone_sees_no_overflow(page: Any) -> None:
     for width in (320, 390, 1280):
         page.set_viewport_size({'width': width, 'height': 800})
         assert page.evaluate('document.documentElement.scrollWidth') <= width
+
+
+def test_the_text_of_charts_can_be_read_on_a_phone(page: Any) -> None:
+    page.set_viewport_size({'width': 390, 'height': 800})
+    heights = page.locator('svg text').evaluate_all('all => all.map(item => item.getBoundingClientRect().height)')
+    assert min(heights) >= 11  # Pixels of a line, letters of about 10.
+    right = page.locator('svg').evaluate_all(
+        'all => all.map(svg => Math.max(...[...svg.querySelectorAll("text")].map(t => t.getBoundingClientRect().right))'
+        ' - svg.getBoundingClientRect().right)'
+    )
+    assert max(right) <= 1
+    page.set_viewport_size({'width': 1280, 'height': 800})
 
 
 def test_light_dark_and_print_have_readable_colors(page: Any) -> None:

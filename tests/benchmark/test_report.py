@@ -60,6 +60,7 @@ def test_markdown_names_what_is_missing_and_why(pages: Path) -> None:
     assert 'missing (2 of 3 seeds)' in text
     assert 'OutOfMemory: too &lt;large> & too & many' in text
     assert 'images of one patient are not independent' in text
+    assert '70 of its 72 cells have a result' in text
     widths = {line.count('|') for line in text.split('\n\n')[2].splitlines() if line.startswith('|')}
     assert len(widths) <= 1
 
@@ -149,7 +150,13 @@ def test_a_card_of_each_method(pages: Path) -> None:
 def test_an_empty_store_gives_a_page_that_says_so(tmp_path: Path) -> None:
     write_leaderboard(Store(tmp_path / 'none'), tmp_path, PROTOCOL, ENTRIES)
     text = (tmp_path / 'LEADERBOARD.md').read_text(encoding='utf-8')
-    assert text.count('| missing') > 10
+    assert 'none of its 72 cells has a result so far' in text and '`vasomim benchmark run --protocol study`' in text
+    assert '--protocol study --only task=arcade_v method=mae' in text  # What computes each row.
+    assert '## Tie groups' not in text and '## Comparisons' not in text
+    page = (tmp_path / 'leaderboard.html').read_text(encoding='utf-8')
+    assert 'none of its 72 cells has a result' in page and 'Overview' not in page and '<h2>Charts' not in page
+    readme = with_table(f'{BEGIN}\n{END}', build(Store(tmp_path / 'none'), PROTOCOL, ENTRIES).as_dict())
+    assert 'none of its 72 cells' in readme and '|' not in readme
 
 
 def test_the_verb_writes_the_pages_beside_the_results(tmp_path):

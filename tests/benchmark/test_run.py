@@ -161,5 +161,18 @@ def test_another_machines_claim_counts_while_it_gives_signs_of_life(tmp_path) ->
     os.utime(path, (time.time() - 1000, time.time() - 1000))
     with Claim(path) as claim:
         assert claim is not None and claim.seconds >= 5.0
-    os.utime(path, (time.time() + 10**6, time.time() + 10**6))  # A clock that jumped.
+
+
+def test_clocks_that_jump_neither_free_nor_block_a_cell(tmp_path, monkeypatch) -> None:
+    path = tmp_path / 'claim'
+    path.write_text(json.dumps({'host': 'elsewhere', 'pid': 1, 'seconds': 5.0}))
+    monkeypatch.setattr(time, 'time', lambda: 0.0)  # Of this machine; the file system's goes on.
+    assert held(path)
+    monkeypatch.setattr(time, 'time', lambda: 10.0**10)
+    assert held(path)
+    ahead = path.stat().st_mtime + 10**6  # Written before the clock of the file system was set back.
+    os.utime(path, (ahead, ahead))
     assert not held(path)
+    with Claim(path) as claim:
+        monkeypatch.setattr(time, 'time', lambda: 0.0)
+        assert claim is not None and 5.0 <= claim.seconds < 6.0

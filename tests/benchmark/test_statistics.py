@@ -45,6 +45,16 @@ def test_strata_keep_their_sizes() -> None:
     assert low < 0.2 < 0.3 < high
 
 
+def test_shared_seeds_leave_a_constant_difference_constant() -> None:
+    # Seeds differ much, and methods by 0.5.
+    scores = np.random.default_rng(5).normal(size=(1, 3, 20)) + 5 * np.arange(3)[None, :, None]
+    both = np.concatenate([scores, scores + 0.5])
+    paired, apart = (ours.bootstrap_means(both, shared_seeds=shared) for shared in (True, False))
+    assert (paired[:, 1] - paired[:, 0]).tolist() == pytest.approx([0.5] * len(paired))
+    assert np.std(apart[:, 1] - apart[:, 0]) > 1
+    np.testing.assert_allclose(paired[:, 0].std(), apart[:, 0].std(), rtol=0.1)
+
+
 def test_bootstrap_of_missing_scores_is_missing() -> None:
     scores = np.ones((2, 2, 5))
     scores[1, 0, 3] = np.nan

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.benchmark.results import ENTRIES, IMAGES, PROTOCOL, fill
+from vasomim.benchmark.statistics import minimum_detectable_difference
 from vasomim.benchmark.store import Store
-from vasomim.benchmark.table import Leaderboard, build
+from vasomim.benchmark.table import Leaderboard, add_comparisons, build
 
 
 @pytest.fixture(scope='module')
@@ -64,6 +65,7 @@ def test_mae_under_another_name_ties_with_mae_and_a_large_shift_is_found(table: 
     assert rows['vasomim']['significant']
     assert rows['vasomim']['difference'] > rows['vasomim']['detectable'] > 0
     assert rows['vasomim']['low'] < rows['vasomim']['difference'] < rows['vasomim']['high']
+    assert rows['mae_again']['low'] == rows['mae_again']['high'] == 0.0
     assert rows['vasomim']['images'] == IMAGES
 
 
@@ -111,3 +113,27 @@ def test_statistics_and_pages_need_neither_torch_nor_openmmlab() -> None:
     )
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_shift_is_found_as_often_as_the_minimum_detectable_difference_says() -> None:
+    """Through the table itself: MAE, exactly MAE under another name, and a method that is better by a known amount."""
+    repeats, images, noise = 150, 40, 0.05
+    family = {'baseline': 'mae', 'alpha': 0.05, 'size': 2}
+    methods = [{'name': name} for name in ('mae', 'mae_again', 'shifted')]
+    detectable = minimum_detectable_difference(noise, images, 0.05 / 2, 0.8)
+    rng = np.random.default_rng(11)
+    found = {}
+    for factor in (0.0, 1.0, 2.0):
+        table = Leaderboard('', '', False, family, methods, [], [0], [1.0])
+        for _ in range(repeats):
+            mae = rng.uniform(0.3, 0.7, (1, images))
+            shifted = mae + factor * detectable + rng.normal(0.0, noise, (1, images))
+            add_comparisons(table, ENTRIES.task('xcav'), 'DSC', {'mae': mae, 'mae_again': mae, 'shifted': shifted})
+        rows = [row for row in table.comparisons if row['method'] == 'shifted']
+        assert np.mean([row['detectable'] for row in rows]) == pytest.approx(detectable, rel=0.05)
+        found[factor] = np.mean([row['significant'] for row in rows])
+        assert all(row['p_holm'] == 1.0 for row in table.comparisons if row['method'] == 'mae_again')
+        for ties in table.ties:
+            group = next(group for group in ties['groups'] if 'mae' in group)
+            assert 'mae_again' in group
+    assert found[0.0] <= 0.05 and found[1.0] == pytest.approx(0.8, abs=0.08) and found[2.0] > 0.99

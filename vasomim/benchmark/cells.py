@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -24,6 +25,7 @@ from vasomim import __version__
 from vasomim.benchmark.claims import Claim
 from vasomim.benchmark.jobs import FINETUNE, Job, encoder_of, read_job
 from vasomim.benchmark.measures import Outcome, score
+from vasomim.benchmark.ranks import Ranks, rank_of
 from vasomim.benchmark.resolve import file_sha256
 from vasomim.benchmark.store import FAILED, FINISHED, Cell, Pretraining, Scores, Store, StoreError, without_nan
 from vasomim.errors import CheckpointError, ConfigError, VasoMIMError
@@ -43,18 +45,23 @@ def execute(path: str | Path) -> int:
         :data:`DONE`, :data:`BROKEN` (the failure is recorded), :data:`FULL` or :data:`TAKEN`.
     """
     job = read_job(Path(path))
+    ranks = Ranks(job.processes)
+    if ranks.rank > 0:
+        return take_part(job, ranks)
     with Claim(job.claim) as claim:
-        if claim is None:
-            return TAKEN
-        if job.finished():  # By another run, after this one had planned.
-            return DONE
+        if claim is None or job.finished():  # Finished by another run, after this one had planned.
+            verdict = TAKEN if claim is None else DONE
+            with contextlib.suppress(RuntimeError):  # Whether or not the others still listen.
+                ranks.tell(verdict)
+            return verdict
         started = now()
         try:
             try:
+                ranks.tell(None)
                 result = run_cell(job) if job.kind == FINETUNE else pretrain(job)
             except Exception as error:
                 traceback.print_exc()
-                record_failure(job, describe(error), claim.seconds, started)
+                record_failure(job, ranks.failure() or describe(error), claim.seconds, started)
                 return BROKEN
             if job.kind == FINETUNE:
                 write_cell(job, result, claim, started)
@@ -63,6 +70,24 @@ def execute(path: str | Path) -> int:
         except StoreError as error:  # As on a full disk.
             print(f'{error.where}: {error.what}', file=sys.stderr, flush=True)
             return FULL
+    return DONE
+
+
+def take_part(job: Job, ranks: Ranks) -> int:
+    """Train as another process than the first of its job, which holds the claim and writes the record.
+
+    Returns:
+        As :func:`execute`: what the first process says, or how the training ended here.
+    """
+    verdict = ranks.hear()
+    if verdict is not None:
+        return verdict
+    try:
+        train(job)
+    except Exception as error:
+        traceback.print_exc()
+        ranks.report(describe(error))
+        return BROKEN
     return DONE
 
 
@@ -119,7 +144,8 @@ def train(job: Job) -> None:
         last = None  # Killed between the checkpoint and its note: the epochs are computed again.
     cfg.resume, cfg.load_from = last is not None, None if last is None else str(last)
     build_runner(cfg).train()
-    (work_dir / 'finished').touch()
+    if rank_of(job.processes) == 0:
+        (work_dir / 'finished').touch()
 
 
 def test(job: Job, task: Any, data: Path, config: Path, name: str) -> Outcome:
@@ -155,8 +181,7 @@ def pretrain(job: Job) -> str:
 
     train(job)
     encoder = encoder_of(job.folder)
-    if int(os.environ.get('RANK', '0')) == 0:
-        save_encoder(job.folder / 'train', encoder)
+    save_encoder(job.folder / 'train', encoder)
     return file_sha256(encoder)
 
 
@@ -204,7 +229,7 @@ def write_cell(job: Job, outcomes: Any, claim: Claim, started: str) -> None:
     own, also = outcomes
     tables: dict[str, Scores] = {'': own.table, **{name: outcome.table for name, outcome in also.items()}}
     pretraining = Store(job.results).pretraining(job.pretraining) if job.pretraining is not None else None
-    spent = pretraining.cost.get('seconds') if pretraining is not None else None
+    spent = pretraining.cost if pretraining is not None else {}
     cell = Cell(
         cell=job.name,
         inputs=job.inputs,
@@ -220,7 +245,7 @@ def write_cell(job: Job, outcomes: Any, claim: Claim, started: str) -> None:
         weights=own.weights,
         **common(job, claim.seconds, started),
     )
-    cell.cost['pretraining_seconds'] = spent
+    cell.cost['pretraining_seconds'] = spent['seconds'] * spent.get('devices', 1) if 'seconds' in spent else None
     Store(job.results).write_cell(cell, tables)
     for checkpoint in (job.folder / 'train').glob('epoch_*.pth'):
         if list((job.folder / 'train').glob('best_*.pth')):
@@ -262,8 +287,16 @@ def describe(error: BaseException) -> dict[str, Any]:
     return {'kind': kind, 'message': message[:2000], 'log': 'log.txt'}
 
 
-def death(status: int) -> dict[str, Any]:
-    """Return kind and message for a process that ended without a word."""
+def death(status: int, reason: str | None = None) -> dict[str, Any]:
+    """Return kind and message for a process that ended without a word.
+
+    Args:
+        status: Its exit status, negative for a signal.
+        reason: What its cluster says, None where there is none.
+    """
+    if reason is not None:
+        kind = 'OutOfMemory' if 'OUT_OF_MEMORY' in reason else 'Crashed'
+        return {'kind': kind, 'message': reason, 'log': 'log.txt'}
     if status < 0 and -status == signal.SIGKILL:
         message = 'The process was killed (SIGKILL), as the system does when memory runs out.'
         return {'kind': 'Killed', 'message': message, 'log': 'log.txt'}

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-WIDTH = 640
-LEFT, RIGHT = 190, 20
+WIDTH = 460  # Small enough that its text can be read on a phone; labels stand above what they name.
+LEFT, RIGHT = 12, 16
+ROW = 42
+MARKED = 12  # Points of a line up to which each gets a mark.
 DASHES = ('', '6 3', '2 3', '8 3 2 3', '12 4', '4 4')
 
 
@@ -18,10 +20,10 @@ def svg(height: float, title: str, description: str, body: Sequence[str]) -> str
 
 
 def span(values: Sequence[float]) -> tuple[float, float]:
-    """Return limits of an axis around values."""
+    """Return limits of an axis around values; it does not go below 0 where they do not."""
     low, high = min(values), max(values)
     margin = 0.06 * (high - low) or 0.01
-    return low - margin, high + margin
+    return (low - margin if low < 0 else max(0.0, low - margin)), high + margin
 
 
 def ticks(low: float, high: float, whole: bool = False) -> list[tuple[float, str]]:
@@ -74,16 +76,16 @@ def intervals(title: str, rows: Sequence[tuple[str, float | None, float | None, 
     low, high = span(known)
     parts, said = [], []
     for index, (label, mean, bottom, top) in enumerate(rows):
-        y = 18 + 24 * index
-        parts.append(text(LEFT - 8, y + 4, label, 'end'))
+        y = 26 + ROW * index
         if mean is None:
-            parts.append(text(LEFT + 8, y + 4, 'missing'))
+            parts.append(text(LEFT, y - 10, f'{label}: missing'))
             said.append(f'{label} missing')
             continue
+        parts.append(text(LEFT, y - 10, label))
         places = [LEFT + (WIDTH - LEFT - RIGHT) * (v - low) / (high - low) for v in (mean, bottom or mean, top or mean)]
         parts += [line(places[1], y, places[2], y, 'bar'), f'<circle cx="{places[0]:.1f}" cy="{y}" r="5"/>']
         said.append(f'{label} {unit * mean:.2f}')
-    y = 18 + 24 * len(rows)
+    y = 20 + ROW * len(rows)
     return svg(y + 24, title, '; '.join(said), [*parts, *axis(low, high, y, unit)])
 
 
@@ -95,16 +97,17 @@ def differences(
     ties = [group for group in groups if len(group) > 1]
     top = 16 + 10 * len(ties)
     place = [LEFT + (WIDTH - LEFT - RIGHT) * (value - low) / (high - low) for value in means]
-    parts = axis(low, high, top + 24 * len(order) + 10, unit)
+    base = top + ROW * len(order) + 10
+    parts = axis(low, high, base, unit)
     for index, (label, x) in enumerate(zip(order, place, strict=True)):
-        y = top + 14 + 24 * index
-        parts += [line(x, top, x, y, 'thin'), line(LEFT, y, x, y, 'thin'), text(LEFT - 8, y + 4, label, 'end')]
+        y = top + 26 + ROW * index
+        parts += [line(x, top, x, y, 'thin'), line(LEFT, y, x, y, 'thin'), text(LEFT, y - 8, label)]
         parts.append(f'<circle cx="{x:.1f}" cy="{y}" r="4"/>')
     for index, group in enumerate(ties):
         ends = [place[member] for member in group]
         parts.append(line(min(ends) - 5, 10 + 10 * index, max(ends) + 5, 10 + 10 * index, 'tie'))
     said = '; '.join('no difference between ' + ', '.join(order[m] for m in group) for group in ties) or 'all differ'
-    return svg(top + 24 * len(order) + 36, title, said, parts)
+    return svg(base + 24, title, said, parts)
 
 
 def curves(title: str, series: Mapping[str, Sequence[tuple[float, float]]], unit: float, across: str) -> str:
@@ -126,11 +129,14 @@ def curves(title: str, series: Mapping[str, Sequence[tuple[float, float]]], unit
     said = []
     for index, (label, values) in enumerate(series.items()):
         across_by, up_by = (WIDTH - 60 - RIGHT) / (right - left), height / (high - low)
-        path = ' '.join(f'{60 + across_by * (x - left):.1f},{base - up_by * (y - low):.1f}' for x, y in values)
+        places = [(60 + across_by * (x - left), base - up_by * (y - low)) for x, y in values]
+        path = ' '.join(f'{x:.1f},{y:.1f}' for x, y in places)
         style = f'class="curve c{index % 6}" stroke-dasharray="{DASHES[index % 6]}"'
-        y = base + 54 + 20 * index
-        parts += [f'<polyline {style} points="{path}"/>', f'<polyline {style} points="60,{y - 4} 100,{y - 4}"/>']
-        parts.append(text(108, y, label))
+        down = base + 54 + 20 * index
+        if len(places) <= MARKED:
+            parts += [f'<circle class="d{index % 6}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places]
+        parts += [f'<polyline {style} points="{path}"/>', f'<polyline {style} points="60,{down - 4} 100,{down - 4}"/>']
+        parts.append(text(108, down, label))
         if values:
             said.append(f'{label} ends at {unit * values[-1][1]:.3g}')
     return svg(base + 54 + 20 * len(series), title, '; '.join(said), parts)

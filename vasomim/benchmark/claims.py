@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 BEAT = 5.0  # Seconds between two signs of life.
+LENGTH = 160  # Bytes of a claim's file.
 SILENCE = 120.0  # Seconds without one after which the owner on another machine is taken for dead.
 
 
@@ -37,7 +39,7 @@ class Claim:
     def __enter__(self) -> Claim | None:
         """Take the claim; None if another process holds it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(self.path, 'a+', encoding='utf-8')
+        file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), 'r+')
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -76,10 +78,8 @@ class Claim:
             'pid': os.getpid(),
             'seconds': round(self.seconds, 3),
         }
-        self.file.seek(0)
-        self.file.truncate()
-        self.file.write(json.dumps(content))
-        self.file.flush()
+        # In one piece over what was there, so that nobody reads an empty file, which belongs to no one.
+        os.pwrite(self.file.fileno(), json.dumps(content).ljust(LENGTH).encode(), 0)
 
     def keep(self) -> None:
         """Write the sign of life until the claim is given back."""
@@ -100,9 +100,13 @@ def read_owner(path: Path) -> dict[str, Any]:
 
 
 def silent_for(path: Path) -> float:
-    """Return the seconds since the last sign of life; a clock that was set back counts as none."""
+    """Return the seconds since the last sign of life, by the clock of the file system, which all machines share.
+
+    A sign from the future was given before that clock was set back, and is as old as that.
+    """
     try:
-        return max(0.0, time.time() - path.stat().st_mtime)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.now.') as file:
+            return abs(os.stat(file.name).st_mtime - path.stat().st_mtime)
     except OSError:
         return float('inf')
 

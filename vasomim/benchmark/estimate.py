@@ -25,17 +25,14 @@ class Estimate:
         memory_gb: The largest of the jobs.
         disk_gb: Of all of them.
         wall: Seconds until the last one ends.
+        hours: Hours of work: of one accelerator each, or of the cores of a process.
     """
 
     seconds: dict[str, float]
     memory_gb: float
     disk_gb: float
     wall: float
-
-    @property
-    def hours(self) -> float:
-        """Hours of work: of one accelerator each, or of the cores of a job."""
-        return sum(self.seconds.values()) / 3600
+    hours: float
 
 
 def time_jobs(
@@ -50,7 +47,7 @@ def time_jobs(
     names: dict[str, Path] = {}
     for job in jobs:
         if job.config:
-            path = timing_file(folder, distinct(job), device, job.threads, executor.slots)
+            path = timing_file(folder, distinct(job), device, job.threads, executor.slots, job.processes)
             files.setdefault(path, job)
             names[job.name] = path
     unknown = [path for path in files if read_timing(path) is None]
@@ -65,7 +62,7 @@ def time_jobs(
             log = path.with_suffix('.txt')
             log.unlink(missing_ok=True)
             also = {name: other['config'] for name, other in job.also.items()}
-            running[path] = executor.start(partial(measure, job.config, also, path), log)
+            running[path] = executor.start(partial(measure, job.config, also, path, job.processes), log)
         for path, process in list(running.items()):
             status = process.poll()
             if status is None:
@@ -85,10 +82,9 @@ def time_jobs(
 
 
 def distinct(job: Job) -> str:
-    """Return a config without its seed, which costs nothing."""
-    lines = job.config.splitlines()
-    also = [other['config'] for other in job.also.values()]
-    return '\n'.join([*(line for line in lines if not line.startswith('randomness')), *also])
+    """Return a config, with those of its further tests, without the seed, which costs nothing."""
+    texts = [job.config, *(other['config'] for other in job.also.values())]
+    return '\n'.join(line for text in texts for line in text.splitlines() if not line.startswith('randomness'))
 
 
 def tail(path: Path) -> str:
@@ -113,6 +109,7 @@ def estimate(jobs: Iterable[Job], timings: dict[str, Timing], slots: int) -> Est
         max((timing.memory_gb for timing in known), default=0.0),
         sum(timing.disk_gb for timing in known),
         max(lanes),
+        sum(seconds.get(job.name, 0.0) * job.processes for job in jobs) / 3600,
     )
 
 

@@ -1,4 +1,4 @@
-"""Where jobs run: processes forked here, or jobs of a cluster through submitit. Both call the same function.
+"""Where jobs run: processes forked here; those of a cluster are in :mod:`vasomim.benchmark.cluster`.
 
 Forks are the default because each starts within milliseconds: the parent has imported PyTorch and the OpenMMLab
 libraries once, which takes ten seconds, and a process of submitit's own local executor would import them again. The
@@ -20,8 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
-
-from vasomim.errors import ConfigError, StackError
 
 SHARED = (
     'mmdet.apis',
@@ -47,7 +45,13 @@ DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl.
 
 
 class Running(Protocol):
-    """A job that was started."""
+    """A job that was started.
+
+    Attributes:
+        reason: What the cluster says of an end without a result; None where nobody says anything.
+    """
+
+    reason: str | None
 
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal, or None while it runs."""
@@ -87,6 +91,7 @@ class Fork:
     pid: int
     free: Callable[[], None]
     status: int | None = None
+    reason: str | None = None
 
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal, or None while it runs."""
@@ -152,14 +157,19 @@ class ForkExecutor:
     def _child(self, work: Callable[[], int], log: Path, gpu: str | None, parent: int) -> int:
         die_with_parent(parent)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(target, 1)
-        os.dup2(target, 2)
-        os.close(target)
+        print_to(log)
         if gpu is not None:
             os.environ['CUDA_VISIBLE_DEVICES'] = gpu
         use_threads(self.threads)
         return work()
+
+
+def print_to(log: Path) -> None:
+    """Let this process print to the end of a file."""
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
 
 
 def die_with_parent(parent: int) -> None:
@@ -180,111 +190,3 @@ def use_threads(threads: int) -> None:
     cv2: Any = sys.modules.get('cv2')
     if cv2 is not None:
         cv2.setNumThreads(threads)
-
-
-@dataclass
-class Submitted:
-    """A job of submitit."""
-
-    job: Any
-
-    def poll(self) -> int | None:
-        """Return the exit status of the function, 1 where it raised, or None while it waits or runs."""
-        if not self.job.done():
-            return None
-        error = self.job.exception()
-        if error is not None:
-            return -signal.SIGKILL if self.job.state in ('OUT_OF_MEMORY', 'NODE_FAIL') else 1
-        return int(self.job.result())
-
-    def stop(self) -> None:
-        """Cancel it."""
-        self.job.cancel()
-
-
-@dataclass
-class SubmititExecutor:
-    """Jobs of a cluster. A cell is a job of one process; a pre-training may have several, on several nodes.
-
-    Attributes:
-        slots: Jobs in the queue at once.
-        threads: Threads of computation for each.
-        folder: Where submitit keeps its logs, on a file system that all nodes share.
-        cluster: 'slurm', or 'local' for submitit's own processes, by which this is tested.
-        options: What sbatch is told: partition, account, time in minutes.
-        gpus_per_node: Accelerators of a job on each node; 0 for none.
-    """
-
-    slots: int
-    threads: int
-    folder: Path
-    cluster: str = 'slurm'
-    options: dict[str, Any] = field(default_factory=dict)
-    gpus_per_node: int = 0
-
-    def start(self, work: Callable[[], int], log: Path, processes: int = 1) -> Submitted:
-        """Submit a job.
-
-        Raises:
-            StackError: If submitit or Slurm is missing.
-        """
-        try:
-            import submitit
-        except ModuleNotFoundError as error:
-            raise StackError('submitit', 'it is not installed.', 'pip install submitit') from error
-        try:
-            executor = submitit.AutoExecutor(folder=self.folder / '%j', cluster=self.cluster)
-        except RuntimeError as error:
-            raise StackError(
-                '--executor slurm', f'{error}', 'Start it where sbatch is, or use --executor local.'
-            ) from error
-        per_node = max(1, min(processes, self.gpus_per_node or 1))
-        settings: dict[str, Any] = {
-            'name': 'vasomim',
-            'cpus_per_task': self.threads,
-            'tasks_per_node': per_node,
-            'nodes': max(1, processes // per_node),
-            'timeout_min': int(self.options.get('time', 24 * 60)),
-        }
-        if self.gpus_per_node:
-            settings['gpus_per_node'] = per_node
-        if self.cluster == 'slurm':
-            settings |= {f'slurm_{key}': value for key, value in self.options.items() if key != 'time'}
-        executor.update_parameters(**settings)
-        return Submitted(executor.submit(Distributed(work, log, processes, self.threads)))
-
-
-@dataclass
-class Distributed:
-    """A function as a task of a cluster's job: several processes of one find each other as under torchrun."""
-
-    work: Callable[[], int]
-    log: Path
-    processes: int
-    threads: int
-
-    def __call__(self) -> int:
-        """Call the function."""
-        use_threads(self.threads)
-        if self.processes > 1:
-            import submitit
-
-            submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
-        status = self.work()
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        return status
-
-
-def parse_cluster_options(options: list[str]) -> dict[str, Any]:
-    """Return KEY=VALUE as a dict.
-
-    Raises:
-        ConfigError: If one has no '='.
-    """
-    found = {}
-    for option in options:
-        key, equals, value = option.partition('=')
-        if not equals:
-            raise ConfigError(f'--slurm {option}', 'it is not of the form KEY=VALUE.', 'Write partition=gpu, time=600.')
-        found[key] = value
-    return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vasomim.benchmark.table import SMALLER_IS_BETTER
+from vasomim.benchmark.table import SMALLER_IS_BETTER, command_of
 
 MISSING = 'missing'
+NONE = 'none'  # Where there cannot be any.
 Table = Mapping[str, Any]
 
 
@@ -53,6 +54,21 @@ def chance(p: float | None) -> str:
     return MISSING if p is None else '< 0.001' if p < 0.001 else f'{p:.3f}'
 
 
+def found_cells(table: Table) -> tuple[int, int]:
+    """Return the numbers of finished and of planned cells."""
+    return sum(row['seeds'] for row in table['results']), len(table['results']) * len(table['seeds'])
+
+
+def progress(table: Table) -> str | None:
+    """Return in words what is left to run, None where nothing is."""
+    found, planned = found_cells(table)
+    if found == planned:
+        return None
+    started = f'{found} of its {planned} cells have' if found else f'none of its {planned} cells has'
+    command = command_of(table['protocol'], table['smoke'])
+    return f'This study is not finished: {started} a result so far. What is left is run by `{command}`'
+
+
 def titles(table: Table, kind: str = 'methods') -> dict[str, str]:
     """Return titles by name."""
     return {item['name']: item['title'] for item in table[kind]}
@@ -75,10 +91,16 @@ def main_rows(table: Table) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table."""
-    lines = [header, ['---'] + ['---:'] * (len(header) - 1), *rows]
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; words stand on the left, numbers on the right."""
+    texts = [any(is_text(row[index]) for row in rows) for index in range(len(header))]
+    lines = [header, ['---' if text else '---:' for text in texts], *rows]
     return '\n'.join('| ' + ' | '.join(escape(cell) for cell in line) + ' |' for line in lines) + '\n'
+
+
+def is_text(cell: str) -> bool:
+    """Return whether a cell holds words, which stand on the left, and no number or the word for a missing one."""
+    return bool(cell) and not cell.startswith((*'0123456789-<', MISSING, NONE, 'failed', 'undefined'))
 
 
 def escape(text: str) -> str:
@@ -116,31 +138,66 @@ def cost_rows(table: Table) -> tuple[list[str], list[list[str]]]:
     names, tasks = titles(table), titles(table, 'tasks')
     rows = [
         [
-            tasks[row['task']],
             names[row['method']],
+            tasks[row['task']],
             f'{row["fraction"]:.0%}',
             f'{row["seeds"]} of {len(table["seeds"])}',
-            *(MISSING if row[key] is None else f'{row[key]:.2f}' for key in ('hours', 'pretraining_hours')),
-            ', '.join(row['devices']) or MISSING,
+            *costs(row),
             f'`{row["command"]}`',
         ]
         for row in table['results']
     ]
-    header = ['Task', 'Method', 'Labels', 'Seeds', 'Device-hours', 'Pre-training hours', 'Device', 'Command']
-    return header, rows
+    header = ['Method', 'Task', 'Labels', 'Seeds', 'Device-hours', 'Predicted', 'Pre-training', 'Memory GB']
+    return [*header, 'Device', 'Command'], rows
 
 
-def simple_rows(table: Table, part: str) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of subgroups or of tests on other sets."""
-    keys = {'subgroups': ('task', 'subgroup', 'group', 'images'), 'cross': ('trained', 'tested')}[part]
-    names = titles(table)
-    tasks = titles(table, 'tasks')
-    rows = []
+def costs(row: Table) -> list[str]:
+    """Return device-hours of the cells, as predicted, and of the pre-training that they share, memory and devices."""
+    if row['hours'] is None:
+        return [MISSING, '', '', '', '']
+    spent = [NONE if row[key] is None else hours(row[key]) for key in ('predicted_hours', 'pretraining_hours')]
+    return [hours(row['hours']), *spent, f'{row["memory_gb"]:.1f}', ', '.join(row['devices'])]
+
+
+def hours(value: float) -> str:
+    """Return hours, short ones to the second."""
+    return f'{value:.2f}' if value >= 0.1 else f'{value:.4f}'
+
+
+def crossed_rows(table: Table, part: str) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of subgroups or of tests on other sets, a column for each method.
+
+    Args:
+        table: The table.
+        part: 'subgroups' or 'cross'.
+    """
+    keys = {'subgroups': ('task', 'subgroup', 'group'), 'cross': ('trained', 'tested')}[part]
+    names, tasks = titles(table), titles(table, 'tasks')
+    found: dict[tuple[str, ...], dict[str, Table]] = {}
     for row in table[part]:
-        places = [tasks.get(row[key], str(row[key])) for key in keys]
-        values = [figure(row[key], row['metric']) for key in ('mean', 'deviation')]
-        rows.append([names[row['method']], *places, row['metric'], *values])
-    return ['Method', *(key.capitalize() for key in keys), 'Metric', 'Mean', 'Deviation'], rows
+        found.setdefault((*(row[key] for key in keys), row['metric']), {})[row['method']] = row
+    shown = [name for name in names if any(name in rows for rows in found.values())]
+    lines = []
+    for place, rows in found.items():
+        images = [str(max(row['images'] or 0 for row in rows.values()))] if part == 'subgroups' else []
+        values = [with_deviation(rows.get(name)) for name in shown]
+        lines.append([*(tasks.get(key, str(key)) for key in place[:-1]), *images, place[-1], *values])
+    head = [*(key.capitalize() for key in keys), *(['Images'] if part == 'subgroups' else []), 'Metric']
+    return [*head, *(names[name] for name in shown)], lines
+
+
+def with_deviation(row: Table | None) -> str:
+    """Return mean and deviation of a row; a group without images has none, and is not missing."""
+    if row is None or row['mean'] is None:
+        return NONE if row is not None and row.get('images') == 0 else MISSING
+    deviation = f' ± {figure(row["deviation"], row["metric"])}' if row['deviation'] is not None else ''
+    return figure(row['mean'], row['metric']) + deviation
+
+
+def crossed_tasks(table: Table, part: str) -> list[str]:
+    """Return the task of each row of :func:`crossed_rows`."""
+    keys = {'subgroups': ('task', 'subgroup', 'group'), 'cross': ('trained', 'tested')}[part]
+    return [place[0] for place in dict.fromkeys((*(row[key] for key in keys), row['metric']) for row in table[part])]
 
 
 def reported_rows(table: Table) -> tuple[list[str], list[list[str]]]:
@@ -168,20 +225,26 @@ def page(table: Table) -> str:
     baseline = titles(table).get(table['family'].get('baseline') or '')
     lines = [f'# {table["title"]}', '', *(f'> {note}' + '\n>' for note in table['notes'])]
     lines[-1] = lines[-1].removesuffix('\n>')
-    lines += ['', f'Mean ± deviation over {seeds_of(table)}, in percent; HD95 in pixels.', '']
-    lines += [grid(*main_rows(table))]
+    if told := progress(table):
+        lines += ['', told]
+    if found_cells(table)[0]:
+        lines += ['', f'Mean ± deviation over {seeds_of(table)}, in percent; HD95 in pixels.', '']
+        lines += [grid(*main_rows(table))]
+    else:
+        lines += ['']
     errors = [f'- {row["task"]}, {row["method"]}, {error}' for row in table['results'] for error in row['errors']]
     if errors:
         lines += ['## Failed cells', '', *(escape(error) for error in errors), '']
-    if baseline is not None:
+    if baseline is not None and table['comparisons']:
         alpha, size = table['family']['alpha'], table['family']['size']
         lines += [f'## Comparisons with {baseline}', '']
         lines += [f'Paired per image; Holm over {size} comparisons in each task; alpha {alpha}; power 0.8.', '']
         lines += [grid(*comparison_rows(table))]
-    lines += ['## Tie groups', '', *(f'- {line}' for line in tie_lines(table)), '']
+    if table['ties']:
+        lines += ['## Tie groups', '', *(f'- {line}' for line in tie_lines(table)), '']
     for part, title in (('subgroups', 'Subgroups'), ('cross', 'Trained on one set, tested on another')):
         if table[part]:
-            lines += [f'## {title}', '', grid(*simple_rows(table, part))]
+            lines += [f'## {title}', '', grid(*crossed_rows(table, part))]
     lines += ['## Cost and commands', '', grid(*cost_rows(table))]
     if table['reported']:
         lines += ["## Reported: the papers' figures", '', 'Copied from papers, never ranked or averaged with ours.', '']
@@ -194,9 +257,13 @@ def model_card(table: Table, method: str) -> str:
     entry = next(item for item in table['methods'] if item['name'] == method)
     header, rows = main_rows(table)
     mine = next(row for row in rows if row[0] == entry['title'])
-    head, costs = cost_rows(table)
+    head, spent = cost_rows(table)
     lines = [f'# {entry["title"]}', '', f'Kind: {entry["kind"]}. Reference: {entry["reference"] or "none"}.', '']
     lines += ['For research, not for diagnosis.', '', '## Results', '', f'Study: {table["title"]}.', '']
-    lines += [grid(['Measure', 'Value'], list(zip(header[1:], mine[1:], strict=True))), '## Cost', '']
-    lines += [grid(head, [row for row in costs if row[1] == entry['title']]), '## Limits', '']
+    if found_cells(table)[0]:
+        lines += [grid(['Measure', 'Value'], list(zip(header[1:], mine[1:], strict=True)))]
+    else:
+        lines += [f'{progress(table)}', '']
+    lines += ['## Cost', '']
+    lines += [grid(head, [row for row in spent if row[0] == entry['title']]), '## Limits', '']
     return '\n'.join([*lines, *(f'- {note}' for note in table['notes'])]) + '\n'

@@ -189,6 +189,8 @@ def encoder_source(
         'seed': 0,
         'code': __version__,
     }
+    if settings.processes > 1:  # Each brings a batch of its own, so that other weights come out.
+        inputs['processes'] = settings.processes
     folder = settings.work_dir / 'pretrainings' / name_of(inputs)
     job = Job(
         kind=PRETRAIN,

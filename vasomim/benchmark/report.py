@@ -8,11 +8,12 @@ from pathlib import Path
 from vasomim.benchmark.entries import Entries, Protocol, benchmark_folder, load_entries
 from vasomim.benchmark.html import html
 from vasomim.benchmark.latex import comma_separated, latex
-from vasomim.benchmark.markdown import Table, grid, main_rows, model_card, page
+from vasomim.benchmark.markdown import Table, found_cells, grid, main_rows, model_card, page, progress
 from vasomim.benchmark.store import Store, write_atomically
 from vasomim.benchmark.table import build, read_reported
 from vasomim.errors import ConfigError
 
+PICTURES = 'pictures'  # Folder beside the pages.
 BEGIN, END = '<!-- leaderboard: begin -->', '<!-- leaderboard: end -->'
 
 
@@ -51,7 +52,7 @@ def write_leaderboard(
         folder: Where the pages go.
         protocol: The study; None takes everything that is there.
         entries: Titles and metrics; None reads the project's.
-        pictures: Folder of PNG files that the HTML page shows.
+        pictures: Folder of PNG files that the HTML page shows; None for ``pictures/`` in the folder of the pages.
 
     Returns:
         The files.
@@ -60,7 +61,7 @@ def write_leaderboard(
         StoreError: If a result is damaged, or a page cannot be written.
     """
     paths = []
-    for name, text in pages_of(store, protocol, entries, pictures).items():
+    for name, text in pages_of(store, protocol, entries, pictures or Path(folder) / PICTURES).items():
         paths.append(Path(folder) / name)
         write_atomically(paths[-1], text)
     return paths
@@ -75,7 +76,7 @@ def check_leaderboard(
 ) -> list[Path]:
     """Return the pages in a folder that are missing or differ from what the results give."""
     differing = []
-    for name, text in pages_of(store, protocol, entries, pictures).items():
+    for name, text in pages_of(store, protocol, entries, pictures or Path(folder) / PICTURES).items():
         path = Path(folder) / name
         if not path.is_file() or path.read_text(encoding='utf-8') != text:
             differing.append(path)
@@ -83,7 +84,7 @@ def check_leaderboard(
 
 
 def with_table(readme: str, table: Table, where: str | Path = 'README.md') -> str:
-    """Return a text with the main table between its two markers.
+    """Return a text with the main table between its two markers, or with what runs it where there is no result yet.
 
     Raises:
         ConfigError: If the markers are not there once each.
@@ -91,4 +92,5 @@ def with_table(readme: str, table: Table, where: str | Path = 'README.md') -> st
     if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
         raise ConfigError(where, 'the place of the table is not marked.', f'Write {BEGIN} and {END} on lines.')
     head, rest = readme.split(BEGIN)
-    return f'{head}{BEGIN}\n{grid(*main_rows(table))}{END}{rest.split(END)[1]}'
+    shown = grid(*main_rows(table)) if found_cells(table)[0] else f'{progress(table)}\n'
+    return f'{head}{BEGIN}\n{shown}{END}{rest.split(END)[1]}'

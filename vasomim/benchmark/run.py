@@ -94,7 +94,7 @@ def run_jobs(jobs: Sequence[Job], executor: Executor, say: Callable[[str], None]
                     waiting.append(job)
                     later[name] = time.monotonic() + PATIENCE
                 else:
-                    settle(job, status, progress, say)
+                    settle(job, status, process.reason, progress, say)
             if not moved:
                 time.sleep(PAUSE)
     finally:
@@ -112,8 +112,15 @@ def state(job: Job, jobs: Sequence[Job], progress: Progress) -> bool | None:
     return False if job.pretraining in progress.settled else None
 
 
-def settle(job: Job, status: int, progress: Progress, say: Callable[[str], None]) -> None:
+def settle(job: Job, status: int, reason: str | None, progress: Progress, say: Callable[[str], None]) -> None:
     """Note how a job ended, and record the failure of one that could not do it itself.
+
+    Args:
+        job: The job.
+        status: Exit status of its process, negative for a signal.
+        reason: What its cluster says of the end, None where there is none.
+        progress: Gets it.
+        say: Gets a line.
 
     Raises:
         StoreError: If the disk is full.
@@ -126,7 +133,7 @@ def settle(job: Job, status: int, progress: Progress, say: Callable[[str], None]
         return
     if status != BROKEN:
         with Claim(job.claim) as claim:
-            record_failure(job, death(status), claim.seconds if claim is not None else 0.0, now())
+            record_failure(job, death(status, reason), claim.seconds if claim is not None else 0.0, now())
     progress.failed.append(job)
     store = Store(job.results)
     record = store.pretraining(job.name) if job.kind == PRETRAIN else store.cell(job.name)
@@ -168,8 +175,15 @@ def compare(progress: Progress, wall: float, predicted_wall: float | None) -> li
     return rows
 
 
-def write_queue(path: Path, jobs: Sequence[Job], slots: int) -> None:
-    """Write what `benchmark status` reads: the jobs of the last run with their claims and predicted times."""
+def write_queue(path: Path, jobs: Sequence[Job], slots: int, run: Path) -> None:
+    """Write what `benchmark status` reads: the jobs of the last run with their claims and predicted times.
+
+    Args:
+        path: The file.
+        jobs: All jobs of the plan.
+        slots: Jobs at once.
+        run: Claim that the run itself holds while it lasts.
+    """
     rows = [
         {
             'kind': job.kind,
@@ -179,8 +193,8 @@ def write_queue(path: Path, jobs: Sequence[Job], slots: int) -> None:
             'claim': str(job.claim),
             'predicted': job.predicted,
             'log': str(job.log),
-            'encoder': str(job.folder) if job.kind == PRETRAIN else None,
+            'pretraining': job.pretraining,
         }
         for job in jobs
     ]
-    write_atomically(path, json.dumps({'slots': slots, 'jobs': rows}, indent=1) + '\n')
+    write_atomically(path, json.dumps({'slots': slots, 'run': str(run), 'jobs': rows}, indent=1) + '\n')

@@ -46,7 +46,7 @@ class Cell:
         cases: Number of test images.
         also: Tests on other data sets, by task: ``scores`` and ``cases``.
         curve: Validation by epoch.
-        cost: seconds, predicted_seconds, device, devices, peak_memory_gb, pretraining_seconds.
+        cost: seconds, predicted_seconds, device, devices, peak_memory_gb, pretraining_seconds (times its devices).
         weights: What was loaded into the encoder; None from scratch.
         environment: Versions, commit and machine.
         command: What computes this cell again.

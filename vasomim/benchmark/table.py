@@ -150,6 +150,11 @@ def belongs(item: Any, protocol: Protocol) -> bool:
     return bool(item.smoke) == protocol.smoke
 
 
+def command_of(protocol: str, smoke: bool) -> str:
+    """Return what runs a whole study."""
+    return 'vasomim benchmark run ' + ('--smoke' if smoke else f'--protocol {protocol}')
+
+
 def protocol_of(cells: Sequence[Cell]) -> Protocol:
     """Return the protocol that asks for exactly these axes."""
     methods = tuple(sorted({cell.method for cell in cells}))
@@ -230,7 +235,7 @@ def add_task(
                     names.add(scores[0].cases)
                     per_case[method], groups = arrays, scores[0].groups
             strata = groups.get('side') if share == fraction else None
-            table.results.append(result(task, method, share, found, arrays, strata))
+            table.results.append(result(task, method, share, found, arrays, strata, protocol))
             if share == fraction and len(finished) == len(protocol.seeds):
                 add_details(table, task, method, finished)
     comparable = same_data and len(names) == 1
@@ -252,16 +257,18 @@ def add_task(
     rows = [table.result(task.name, method) for method in protocol.methods]
     means.append([sign * row['metrics'][task.primary]['mean'] for row in rows])
     if compared is not None and comparable:
-        add_comparisons(table, task, compared, {method: arrays[compared] for method, arrays in per_case.items()})
-    seeds = len(protocol.seeds)
+        scores_of = {method: arrays[compared] for method, arrays in per_case.items()}
+        add_comparisons(table, task, compared, scores_of, groups.get('side'))
+    seeds, strata = len(protocol.seeds), None
     if compared == task.primary and comparable:
+        strata = groups.get('side')
         values: np.ndarray = np.full((len(protocol.methods), seeds, images or 0), np.nan)
         for index, method in enumerate(protocol.methods):
             if method in per_case:
                 values[index] = per_case[method][task.primary]
     else:  # A score of the whole set: only seeds can be drawn.
         values = np.array([row['metrics'][task.primary]['by_seed'] for row in rows], dtype=float)[..., None]
-    draws.append(sign * statistics.bootstrap_means(values, draws=DRAWS, seed=len(draws)))
+    draws.append(sign * statistics.bootstrap_means(values, strata, DRAWS, seed=len(draws), shared_seeds=True))
 
 
 def result(
@@ -271,6 +278,7 @@ def result(
     found: dict[int, Cell | None],
     arrays: dict[str, np.ndarray],
     strata: Sequence[str] | None,
+    protocol: Protocol,
 ) -> dict[str, Any]:
     """Return the row of a method on a task."""
     there = [cell for cell in found.values() if cell is not None]
@@ -308,7 +316,9 @@ def result(
         'predicted_hours': None if not predicted or None in predicted else sum(p or 0.0 for p in predicted) / 3600,
         'devices': sorted({str(cell.cost.get('device', 'unknown')) for cell in there}),
         'memory_gb': max((cell.cost.get('peak_memory_gb') or 0.0 for cell in there), default=None),
-        'command': there[0].command if there else f'vasomim benchmark run --only task={task.name} method={method}',
+        'command': there[0].command
+        if there
+        else f'{command_of(protocol.name, protocol.smoke)} --only task={task.name} method={method}',
     }
 
 
@@ -332,7 +342,13 @@ def add_details(table: Leaderboard, task: Task, method: str, cells: list[Cell]) 
     table.convergence.append({'kind': 'fine-tuning', 'method': method, 'task': task.name, 'curve': curve})
 
 
-def add_comparisons(table: Leaderboard, task: Task, metric: str, scores: dict[str, np.ndarray]) -> None:
+def add_comparisons(
+    table: Leaderboard,
+    task: Task,
+    metric: str,
+    scores: dict[str, np.ndarray],
+    strata: Sequence[str] | None = None,
+) -> None:
     """Compare each method with the baseline, and all with each other for the groups of ties.
 
     Args:
@@ -340,6 +356,7 @@ def add_comparisons(table: Leaderboard, task: Task, metric: str, scores: dict[st
         task: The task.
         metric: What is compared.
         scores: For each complete method, seeds x cases, (S, N).
+        strata: The stratum of each case for the bootstrap, (N,); None for one.
     """
     sign = -1.0 if metric in SMALLER_IS_BETTER else 1.0
     alpha, size, baseline = table.family['alpha'], table.family['size'], table.family['baseline']
@@ -366,7 +383,9 @@ def add_comparisons(table: Leaderboard, task: Task, metric: str, scores: dict[st
         return
     permutation = np.array([p_of[frozenset((method, baseline))] for method in others])
     ranked = np.array([statistics.wilcoxon(averages[method] - averages[baseline]) for method in others])
-    draws = statistics.bootstrap_means(np.stack([scores[m] for m in (*others, baseline)]), draws=DRAWS)
+    # A seed gives all methods the same order of images and the same initial decoder, so it is drawn for all of them.
+    stacked = np.stack([scores[method] for method in (*others, baseline)])
+    draws = statistics.bootstrap_means(stacked, strata, DRAWS, shared_seeds=True)
     for index, (method, adjusted, signed) in enumerate(
         zip(others, statistics.holm(permutation, size), statistics.holm(ranked, size), strict=True)
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterable
@@ -55,9 +56,9 @@ class Timing:
         )
 
 
-def timing_file(folder: Path, config: str, device: str, threads: int, slots: int) -> Path:
-    """Return where a timing is kept: another config, device or number of threads is another one."""
-    return folder / f'{sha256(json.dumps([config, device, threads, slots]))[:16]}.json'
+def timing_file(folder: Path, config: str, device: str, threads: int, slots: int, processes: int) -> Path:
+    """Return where a timing is kept: another config, device or number of threads or processes is another one."""
+    return folder / f'{sha256(json.dumps([config, device, threads, slots, processes]))[:16]}.json'
 
 
 def read_timing(path: Path) -> Timing | None:
@@ -68,17 +69,19 @@ def read_timing(path: Path) -> Timing | None:
         return None
 
 
-def measure(config: str, also: dict[str, str], path: Path) -> int:
+def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -> int:
     """Time a config and keep the result.
 
     Args:
         config: Text of the resolved config.
         also: Texts of the configs of further tests.
         path: Where the result goes; a folder beside it holds what the run writes, for its time.
+        processes: Of the training, which share its frames; a single one is timed, without their exchange of gradients.
 
     Returns:
         0.
     """
+    begun = time.monotonic()  # On a cluster, each job imports PyTorch and the OpenMMLab libraries first.
     from vasomim.benchmark.cells import peak_memory
     from vasomim.cli.train import build_runner, load_config
 
@@ -86,6 +89,8 @@ def measure(config: str, also: dict[str, str], path: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / 'config.py'
     file.write_text(config, encoding='utf-8')
+    # Before all else, as in a job: what is done for the first time takes longer.
+    training, testing = least_job(config, folder, begun)
     cfg = load_config(str(file))
     cfg.work_dir = str(folder)
     runner = build_runner(cfg)
@@ -108,13 +113,12 @@ def measure(config: str, also: dict[str, str], path: Path) -> int:
             (folder / f'{name}.py').write_text(text, encoding='utf-8')
             other = load_config(str(folder / f'{name}.py'))
             tests += test_time(runner, runner.build_dataloader(other.test_dataloader))
-    training, testing = least_job(config, folder)
     timing = Timing(
         max(0.0, training - LEAST * iteration - checkpoint) + testing * (1 + len(also)),
         iteration,
-        loop.max_iters,
+        math.ceil(loop.max_iters / processes),
         loop.max_epochs,
-        validation,
+        validation / processes,
         checkpoint * (2 if tests else 1),  # The best one as well.
         tests,
         peak_memory(),
@@ -125,8 +129,11 @@ def measure(config: str, also: dict[str, str], path: Path) -> int:
     return 0
 
 
-def least_job(config: str, folder: Path) -> tuple[float, float]:
-    """Return the seconds of the smallest training and of the smallest test: what does not grow with the data."""
+def least_job(config: str, folder: Path, begun: float) -> tuple[float, float]:
+    """Return the seconds of the smallest training, since ``begun``, and of the smallest test.
+
+    This is what does not grow with the data.
+    """
     from vasomim.benchmark.cells import run_test
     from vasomim.cli.train import build_runner, load_config
 
@@ -138,7 +145,6 @@ def least_job(config: str, folder: Path) -> tuple[float, float]:
     for part in ('val_dataloader', 'test_dataloader'):
         if cfg.get(part):
             cfg[part].dataset.indices = 1
-    begun = time.monotonic()
     build_runner(cfg).train()
     training = time.monotonic() - begun
     if cfg.default_scope == 'mmpretrain':

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import socket
 import time
 from collections.abc import Callable
 from functools import partial
@@ -52,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             own.add_argument('--protocol', default=None, metavar='NAME', help='whose family of comparisons is tested')
             own.add_argument('--entries', action='append', default=[], metavar='FILE', help=argparse.SUPPRESS)
             own.add_argument(
+                '--pictures',
+                action='store_true',
+                help='let the fine-tuned models that are still in the work directory predict simulated frames',
+            )
+            own.add_argument(
                 '--output',
                 type=Path,
                 metavar='DIR',
@@ -96,6 +102,12 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     add('--slurm', nargs='+', default=[], metavar='KEY=VALUE', help='for sbatch: partition=gpu account=... time=600')
     add('--gpus-per-node', type=int, default=0, metavar='N', help='Slurm: accelerators of a node (default: none)')
     add('--nodes', type=int, default=1, metavar='N', help='Slurm: nodes of a pre-training (default: %(default)s)')
+    add(
+        '--processes-per-node',
+        type=int,
+        metavar='N',
+        help='Slurm: processes of a pre-training on each node (default: one an accelerator, or one)',
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -148,7 +160,7 @@ def planned(options: argparse.Namespace) -> tuple[Entries, Plan, Executor]:
     if needs_libraries(entries, protocol):
         say('loading PyTorch and the OpenMMLab libraries once for all jobs')
         warm_up()
-    processes = options.nodes * max(1, options.gpus_per_node) if options.executor != 'local' else 1
+    processes = options.nodes * per_node(options) if options.executor != 'local' else 1
     settings = Settings(results, work_dir, data, tuple(options.entries), threads, processes)
     return entries, make_plan(entries, protocol, settings), executor
 
@@ -165,7 +177,8 @@ def make_executor(options: argparse.Namespace, work_dir: Path) -> tuple[Executor
     Raises:
         ConfigError: If the numbers make no sense.
     """
-    from vasomim.benchmark.executor import ForkExecutor, SubmititExecutor, parse_cluster_options
+    from vasomim.benchmark.cluster import SubmititExecutor, parse_cluster_options
+    from vasomim.benchmark.executor import ForkExecutor
 
     gpus = tuple(name.strip() for name in options.gpus.split(',')) if options.gpus else ()
     slots = options.jobs if options.jobs is not None else max(1, len(gpus))
@@ -174,27 +187,42 @@ def make_executor(options: argparse.Namespace, work_dir: Path) -> tuple[Executor
     threads = max(1, cores() // slots)
     if options.executor == 'local':
         return ForkExecutor(slots, threads, gpus), threads
+    for name, number in (('--nodes', options.nodes), ('--processes-per-node', per_node(options))):
+        if number < 1:
+            raise ConfigError(name, f'{number} is not positive.', 'Take at least one.')
     slurm = parse_cluster_options(options.slurm)
+    threads = slurm.pop('cpus_per_task', threads)
     cluster = 'slurm' if options.executor == 'slurm' else 'local'
-    folder = work_dir / 'submitit'
-    return SubmititExecutor(slots, threads, folder, cluster, slurm, options.gpus_per_node), threads
+    folder, gpus_per_node = work_dir / 'submitit', options.gpus_per_node
+    return SubmititExecutor(slots, threads, folder, cluster, slurm, gpus_per_node, per_node(options)), threads
+
+
+def per_node(options: argparse.Namespace) -> int:
+    """Return how many processes of a pre-training run on each node of a cluster."""
+    given: int | None = options.processes_per_node
+    return max(1, options.gpus_per_node) if given is None else given
 
 
 def simulate(entries: Entries, protocol: Protocol, root: Path) -> None:
     """Make the data of a smoke run, in a process of its own, as it uses threads."""
     from vasomim.benchmark import smoke
-    from vasomim.benchmark.executor import ForkExecutor
 
     log = root.parent / 'simulate.txt'
     say(f'simulating angiograms in {root}')
     begun = time.monotonic()
-    work = partial(smoke.simulate, entries, protocol, root)
+    if in_fork(partial(smoke.simulate, entries, protocol, root), log) != 0:
+        raise ConfigError(log, 'the simulation failed.', 'Read this file.')
+    say(f'simulated in {time.monotonic() - begun:.0f} s')
+
+
+def in_fork(work: Callable[[], int], log: Path) -> int:
+    """Call a function in a process of its own, and return its exit status."""
+    from vasomim.benchmark.executor import ForkExecutor
+
     process = ForkExecutor(1, 1).start(work, log)
     while (status := process.poll()) is None:
         time.sleep(0.05)
-    if status != 0:
-        raise ConfigError(log, 'the simulation failed.', 'Read this file.')
-    say(f'simulated in {time.monotonic() - begun:.0f} s')
+    return status
 
 
 def estimated(
@@ -202,13 +230,13 @@ def estimated(
 ) -> tuple[list[Job], Estimate]:
     """Return the jobs that are left with what each will take, and the sum."""
     from vasomim.benchmark.estimate import device_here, estimate, time_jobs, with_predictions
-    from vasomim.benchmark.executor import ForkExecutor
 
     _, work_dir = places(options)
     gpus = tuple(options.gpus.split(',')) if options.gpus else ()
+    where = ' '.join(['cluster', *sorted(options.slurm)]) if options.executor == 'slurm' else device_here(gpus)
     timings = {}
-    if not options.no_estimate and isinstance(executor, ForkExecutor):
-        timings = time_jobs(jobs, executor, (work_dir / 'timings').resolve(), device_here(gpus), say)
+    if not options.no_estimate:
+        timings = time_jobs(jobs, executor, (work_dir / 'timings').resolve(), where, say)
     found = estimate(jobs, timings, executor.slots)
     return with_predictions(jobs, found), found
 
@@ -288,6 +316,7 @@ def carry_out(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: If data or checkpoints are missing.
     """
+    from vasomim.benchmark.claims import Claim
     from vasomim.benchmark.run import compare, left_of, run_jobs, write_queue
     from vasomim.benchmark.store import Store
 
@@ -307,9 +336,13 @@ def carry_out(options: argparse.Namespace) -> int:
     done = len(plan.cells) - sum(job.kind == 'cell' for job in jobs)
     say(f'{len(plan.cells)} cells, {done} of them finished before; {cost_line(jobs, found, options)}')
     by_name = {job.name: job for job in jobs}
-    write_queue(work_dir / 'queue.json', [by_name.get(job.name, job) for job in plan.jobs], executor.slots)
+    alive = (work_dir / 'runs' / f'{socket.gethostname()}-{os.getpid()}').resolve()
+    queue = [by_name.get(job.name, job) for job in plan.jobs]
     started = time.monotonic()
-    progress = run_jobs(jobs, executor, say)
+    with Claim(alive):  # Before `status` can know of it.
+        write_queue(work_dir / 'queue.json', queue, executor.slots, alive)
+        progress = run_jobs(jobs, executor, say)
+    alive.unlink(missing_ok=True)
     say(
         f'{len(progress.finished)} jobs finished, {len(progress.failed)} failed, {len(progress.blocked)} not run, '
         f'{len(progress.by_others)} done by another run; {duration(time.monotonic() - begun)} in all'
@@ -317,7 +350,9 @@ def carry_out(options: argparse.Namespace) -> int:
     for line in compare(progress, time.monotonic() - started, found.wall if found.seconds else None):
         say(line)
     if options.smoke:
-        write_report(results, results.parent / LEADERBOARD, plan.protocol, entries)  # What was chosen only
+        folder = results.parent / LEADERBOARD
+        draw_pictures(results, work_dir, folder, plan.protocol, entries)
+        write_report(results, folder, plan.protocol, entries)  # What was chosen only.
     return 1 if progress.failed or progress.blocked else 0
 
 
@@ -333,11 +368,25 @@ def report(options: argparse.Namespace) -> int:
     """Write the leaderboard."""
     from vasomim.benchmark.entries import load_entries
 
-    results, _ = places(options)
+    results, work_dir = places(options)
     entries = load_entries(options.entries)
     protocol = entries.protocol(options.protocol or (SMOKE if options.smoke else 'main'))
-    write_report(results, options.output or results.parent / LEADERBOARD, protocol, entries)
+    folder = options.output or results.parent / LEADERBOARD
+    if options.pictures:
+        draw_pictures(results, work_dir, folder, protocol, entries)
+    write_report(results, folder, protocol, entries)
     return 0
+
+
+def draw_pictures(results: Path, work_dir: Path, folder: Path, protocol: Protocol, entries: Entries) -> None:
+    """Draw what the models see for the leaderboard's page, in a process of its own, whose failure costs no figures."""
+    from vasomim.benchmark.panels import draw
+    from vasomim.benchmark.report import PICTURES
+    from vasomim.benchmark.store import Store
+
+    log = work_dir / 'pictures.txt'
+    if in_fork(partial(draw, Store(results), work_dir, folder / PICTURES, protocol, entries), log) != 0:
+        say(f'the pictures could not be drawn: see {log}')
 
 
 def write_report(results: Path, folder: Path, protocol: Protocol, entries: Entries) -> None:
