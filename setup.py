@@ -100,11 +100,13 @@ setup(
     keywords='angiography self-supervised masked-image-modelling openmmlab',
     python_requires='>=3.10',
     packages=find_packages(include=['vasomim', 'vasomim.*']),
-    # .mim/configs is a link to configs/, where mmengine looks for `_base_ = 'vasomim::...'`; a wheel holds the files.
+    # .mim/configs is a link to configs/, where mmengine looks for `_base_ = 'vasomim::...'`, and .mim/benchmark holds
+    # links to the benchmark's entries; a wheel holds the files.
     package_data={
         'vasomim': [
             '.mim/model-index.yml',
             '.mim/configs/**/*.py',
+            '.mim/benchmark/**/*.yaml',
             '**/*.safetensors',
             '**/*.json',
             '**/*.md',

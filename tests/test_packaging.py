@@ -27,7 +27,7 @@ def installed(project_root, tmp_path_factory) -> Path:
     copy = tmp_path_factory.mktemp('sources')
     for name in ('setup.py', 'pyproject.toml', 'LICENSE'):
         shutil.copy(project_root / name, copy)
-    for name in ('vasomim', 'configs'):
+    for name in ('vasomim', 'configs', 'benchmark'):
         shutil.copytree(project_root / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__'))
     target = tmp_path_factory.mktemp('installed')
     options = ['--no-deps', '--no-build-isolation', '--no-index', '--target', str(target)]
@@ -41,6 +41,11 @@ def test_a_wheel_holds_every_config_and_every_weight(project_root, installed):
     shipped = installed / 'vasomim' / '.mim'
     assert {path.relative_to(shipped) for path in shipped.rglob('*.py')} == configs
     assert not any(path.is_symlink() for path in (shipped, *shipped.rglob('*')))
+
+    entries = {path.relative_to(project_root / 'benchmark') for path in (project_root / 'benchmark').rglob('*.yaml')}
+    assert Path('tasks', 'arcade_v.yaml') in entries
+    copied = shipped / 'benchmark'
+    assert {path.relative_to(copied) for path in copied.rglob('*.yaml')} == entries
 
     weights = {path.name for path in (project_root / 'vasomim' / 'weights').glob('*.safetensors')}
     assert {path.name for path in (installed / 'vasomim' / 'weights').glob('*.safetensors')} == weights
@@ -60,6 +65,16 @@ def test_a_config_elsewhere_inherits_from_the_packages_own(kind, project_root, i
     answer = process.stdout.splitlines()[-1]
     assert f'"package": "{root}/vasomim/__init__.py"' in answer
     assert '"model": "VasoMIM", "ratio": 0.625' in answer
+
+
+def test_the_benchmark_elsewhere_finds_the_packages_own_entries(installed, tmp_path):
+    code = 'from vasomim.benchmark.entries import load_entries; print(load_entries().protocol("smoke").origin)'
+    environment = {**os.environ, 'PYTHONPATH': str(installed)}
+    process = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == str(installed / 'vasomim/.mim/benchmark/protocols/smoke.yaml')
 
 
 def test_the_stack_is_chosen_when_the_package_is_built(project_root, tmp_path):

@@ -173,11 +173,19 @@ def chosen(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
 
 
 def benchmark_folder() -> Path:
-    """Return the project's folder of entries and results: that of a checkout, else ``benchmark`` here."""
+    """Return the folder of results and of the leaderboard: ``benchmark`` of a checkout, else of the present folder."""
     import vasomim
 
     checkout = Path(vasomim.__file__).parents[1] / 'benchmark'
     return checkout if (checkout / 'tasks').is_dir() else Path('benchmark')
+
+
+def shipped_entries() -> Path:
+    """Return the folder of the project's own entries: that of a checkout, else the package's copy."""
+    import vasomim
+
+    folder = benchmark_folder()
+    return folder if (folder / 'tasks').is_dir() else Path(vasomim.__file__).parent / '.mim' / 'benchmark'
 
 
 def load_entries(sources: Iterable[str | Path] = (), own: Path | None = None) -> Entries:
@@ -191,7 +199,7 @@ def load_entries(sources: Iterable[str | Path] = (), own: Path | None = None) ->
         ConfigError: If a file or an entry is wrong, or two entries share a name.
     """
     found: dict[str, dict[str, Any]] = {kind: {} for kind in FOLDERS}
-    own = benchmark_folder() if own is None else own
+    own = shipped_entries() if own is None else own
     installed = [Path(path) for point in importlib.metadata.entry_points(group=GROUP) for path in as_list(point.load())]
     places = [*([own] if own.is_dir() else []), *installed, *(Path(source) for source in sources)]
     for file, kind in (pair for place in places for pair in files_of(place)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vasomim.benchmark.entries import Entries, Protocol, benchmark_folder, load_entries
+from vasomim.benchmark.entries import Entries, Protocol, load_entries, shipped_entries
 from vasomim.benchmark.html import html
 from vasomim.benchmark.latex import comma_separated, latex
 from vasomim.benchmark.markdown import Table, found_cells, grid, main_rows, model_card, page, progress
@@ -34,7 +34,7 @@ def pages_of(
 ) -> dict[str, str]:
     """Return what :func:`write_leaderboard` writes; the same results give the same bytes."""
     entries = load_entries() if entries is None else entries
-    reported = read_reported(benchmark_folder() / 'reported.yaml')
+    reported = read_reported(shipped_entries() / 'reported.yaml')
     return render(build(store, protocol, entries, reported).as_dict(), pictures)
 
 
