@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -68,3 +71,26 @@ def test_memory_that_does_not_suffice_is_explained():
 def test_others_are_left_alone():
     assert worker_error(raised_in_a_worker(RuntimeError('something else'))) is None
     assert worker_error(RuntimeError('shapes differ')) is None
+
+
+SIGNALS = """
+import builtins, os, signal, subprocess, sys, time
+from torch.utils.data import DataLoader
+from vasomim.engine.seeding import start_worker
+loader = DataLoader(range(8), num_workers=1, worker_init_fn=start_worker, prefetch_factor=1)
+builtins.kept = iterator = iter(loader)  # As the traceback of an error keeps it until Python has ended.
+next(iterator)
+worker = iterator._workers[0]
+subprocess.run(['kill', '-TERM', str(worker.pid)], check=True)
+found = [int(batch) for batch in iterator] if sys.argv[1] == 'read on' else worker.is_alive()
+print(found, flush=True)
+"""
+
+
+@pytest.mark.parametrize(('then', 'printed'), [('read on', '[1, 2, 3, 4, 5, 6, 7]'), ('leave', 'True')])
+def test_a_signal_to_a_worker_counts_only_if_its_parent_sends_it(then, printed):
+    """One that ignored it would hold the parent up forever when that ends with an error, and waits for its workers."""
+    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[2])}
+    command = [sys.executable, '-c', SIGNALS, then]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and done.stdout.strip() == printed, done.stdout + done.stderr

@@ -6,8 +6,11 @@ same with any number of loader processes.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -127,16 +130,36 @@ class IterationSeedHook(Hook):
 
 
 def start_worker(worker_id: int) -> None:
-    """Prepare a loader's worker process: it works on while its parent, told to end, still wants to save.
+    """Prepare a loader's worker process: which signals end it, and its random numbers.
 
-    A scheduler sends SIGTERM to all processes of a job at once; a worker that obeyed would take the training down
-    first. It leaves with its parent all the same. Items without a seed of their own get other random numbers in each
-    epoch, where mmengine's own function repeats those of a worker.
+    Items without a seed of their own get other random numbers in each epoch, where mmengine's own function repeats
+    those of a worker.
 
     Args:
         worker_id: Number of the worker; PyTorch's seed for it differs already.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None and hasattr(signal, 'sigwaitinfo'):
+        end_for(parent.pid)
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
     np.random.seed(seed)
+
+
+def end_for(parent: int) -> None:
+    """Let SIGTERM end this process only if its parent sends it.
+
+    A scheduler sends SIGTERM to all processes of a job at once, and a worker that obeyed would take the training down
+    while it still wants to save. A handler does not learn who sends a signal; a thread that waits for it does.
+
+    Args:
+        parent: Number of the process that ends its workers this way when it exits, and waits for them.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
