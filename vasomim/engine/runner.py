@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,9 @@ from vasomim.errors import CheckpointError, ConfigError
 from vasomim.registry import RUNNERS
 
 MISFITS_SHOWN = 3
+# Seconds before Python ends, in which gloo's threads let go of the tensors of the last exchange: one that does so later
+# aborts the process. They say nowhere that they are done, and another exchange would wait for processes that failed.
+GLOO_PAUSE = 0.5
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ class PretrainRunner(Runner):
                     'Without GPUs, start the processes by `torchrun` and pass --launcher pytorch.',
                 )
             torch.distributed.init_process_group('gloo')
+            atexit.register(time.sleep, GLOO_PAUSE)
         if not torch.cuda.is_available():
             keep_freed_memory()
         super().setup_env(env_cfg)
