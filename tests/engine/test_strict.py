@@ -129,6 +129,14 @@ def test_our_classes_are_checked_in_configs_of_other_libraries(tmp_path):
         check_config(Config.fromfile(path))
 
 
+def test_mixed_precision_can_be_written_into_a_config(config):
+    wrapper = "optim_wrapper = dict(\n    type='OptimWrapper'"
+    own = "optim_wrapper = dict(\n    type='AutocastOptimWrapper', constructor='LayerDecayOptimWrapperConstructor'"
+    check_config(config(wrapper, own))
+    with pytest.raises(ConfigError, match=r'optim_wrapper\.constructer: there is no such key'):
+        check_config(config(wrapper, own.replace('constructor', 'constructer')))
+
+
 @pytest.mark.parametrize(
     'option',
     [
