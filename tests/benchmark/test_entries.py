@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from vasomim.benchmark.entries import load_entries
 from vasomim.benchmark.plan import select
 from vasomim.errors import ConfigError
 
+PROTOCOL = 'protocols:\n  - {name: p, title: P, tasks: [xcav], methods: [mae, scratch],'
 METHOD = 'methods:\n  - {name: mine, title: Mine, kind: checkpoint, checkpoint: mine.pth}\n'
 
 
@@ -20,7 +22,15 @@ def write(path: Path, text: str) -> Path:
 
 def test_the_projects_own_entries_fit_together() -> None:
     entries = load_entries()
-    assert set(entries.tasks) == {'arcade_v', 'arcade_vs', 'arcade_s', 'xcav', 'caxf', 'stenosis'}
+    assert set(entries.tasks) == {
+        'arcade_v',
+        'arcade_vs',
+        'arcade_s',
+        'arcade_s_boxes',
+        'xcav',
+        'caxf',
+        'stenosis',
+    }
     for name in entries.protocols:
         assert entries.protocol(name).family['baseline'] == 'mae'
     smoke = entries.protocol('smoke')
@@ -64,6 +74,12 @@ def test_an_installed_package_adds_its_entries(tmp_path, monkeypatch) -> None:
         ("tasks:\n  - {name: t, title: T, dataset: d, task: 'a:b', primary: IoU}\n", 'not among the metrics'),
         ('protocols:\n  - {name: p, title: P, tasks: [], methods: [mae]}\n', 'no cells'),
         ('protocols:\n  - {name: p, title: P, tasks: [xcav], methods: [mae], label_fractions: [2.0]}\n', 'no part'),
+        (f'{PROTOCOL} left_out: [{{taks: [xcav]}}]}}\n', "Did you mean 'task'"),
+        (f'{PROTOCOL} left_out: [{{task: [caxf]}}]}}\n', "'caxf' is not in a list of those"),
+        (f'{PROTOCOL} left_out: [{{task: xcav}}]}}\n', "'xcav' is not in a list"),
+        (f'{PROTOCOL} left_out: [{{method: [mae]}}, {{method: [scratch]}}]}}\n', 'nothing remains'),
+        (f'{PROTOCOL} left_out: [xcav]}}\n', 'not what belongs here'),
+        (f'{PROTOCOL} finetuning: {{few_labels: {{0.1: {{}}}}}}}}\n', '0.1 is no share of the study'),
     ],
 )
 def test_a_wrong_entry_says_what_is_wrong(tmp_path, text, what) -> None:
@@ -93,3 +109,8 @@ def test_cells_are_selected() -> None:
             select(protocol, wrong, None, None)
     with pytest.raises(ConfigError, match='no part'):
         select(protocol, [], None, '0,1')
+    part = replace(protocol, left_out=({'task': ['xcav'], 'method': ['mae', 'simmim']},))
+    assert not part.plans('xcav', 'mae', 1.0)
+    assert part.plans('xcav', 'scratch', 1.0) and part.plans('caxf', 'mae', 1.0)
+    with pytest.raises(ConfigError, match='leaves all of this out'):
+        select(part, ['task=xcav', 'method=mae'], None, None)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.benchmark.results import ENTRIES, IMAGES, PROTOCOL, fill
+from vasomim.benchmark.markdown import main_rows
 from vasomim.benchmark.statistics import minimum_detectable_difference
 from vasomim.benchmark.store import Store
 from vasomim.benchmark.table import Leaderboard, add_comparisons, build
@@ -59,7 +60,7 @@ def test_mae_under_another_name_ties_with_mae_and_a_large_shift_is_found(table: 
         assert any({'mae', 'mae_again'} <= set(group) for group in ties['groups'])
     groups = next(ties['groups'] for ties in table.ties if ties['task'] == 'arcade_v')
     assert groups == [('vasomim',), ('mae', 'mae_again'), ('scratch',)]
-    rows = {row['method']: row for row in table.comparisons if row['task'] == 'arcade_v'}
+    rows = {row['method']: row for row in table.comparisons if (row['task'], row['fraction']) == ('arcade_v', 1.0)}
     assert rows['mae_again']['p_holm'] == 1.0
     assert not rows['mae_again']['significant']
     assert rows['vasomim']['significant']
@@ -67,6 +68,38 @@ def test_mae_under_another_name_ties_with_mae_and_a_large_shift_is_found(table: 
     assert rows['vasomim']['low'] < rows['vasomim']['difference'] < rows['vasomim']['high']
     assert rows['mae_again']['low'] == rows['mae_again']['high'] == 0.0
     assert rows['vasomim']['images'] == IMAGES
+
+
+def test_few_labels_are_compared_as_well(table: Leaderboard, store: Store) -> None:
+    row = next(
+        row
+        for row in table.comparisons
+        if (row['task'], row['fraction'], row['method']) == ('arcade_v', 0.1, 'vasomim')
+    )
+    means = [table.result('arcade_v', method, 0.1)['metrics']['DSC']['mean'] for method in ('vasomim', 'mae')]
+    assert row['difference'] == pytest.approx(means[0] - means[1])
+
+
+def test_what_the_study_leaves_out_is_neither_missing_nor_ranked_nor_in_a_family(store: Store) -> None:
+    parts = ({'task': ['xcav', 'stenosis'], 'method': ['mae_again']}, {'label_fraction': [0.1], 'method': ['scratch']})
+    whole, table = build(store, PROTOCOL, ENTRIES), build(store, replace(PROTOCOL, left_out=parts), ENTRIES)
+    assert len(table.results) == len(whole.results) - 2 * 2 - 3
+    with pytest.raises(KeyError):
+        table.result('xcav', 'mae_again')
+    assert [task['planned'] for task in table.tasks] == [3, 2, 2]
+    assert [row['method'] for row in table.ranks] == ['vasomim', 'mae', 'scratch']
+    ranks = {row['method']: row for row in table.ranks}
+    assert ranks['mae']['rank'] == pytest.approx((2 + 2 + 1) / 3)  # mae_again takes no place on ARCADE-V either.
+    rows = {
+        board: next(row for row in board_table.comparisons if (row['task'], row['method']) == ('xcav', 'vasomim'))
+        for board, board_table in (('whole', whole), ('part', table))
+    }
+    assert rows['part']['p'] == rows['whole']['p']
+    assert rows['part']['detectable'] < rows['whole']['detectable']  # A smaller family has more power.
+    header, lines = main_rows(table.as_dict())
+    again = next(line for line in lines if line[0] == 'MAE_AGAIN')
+    assert again[header.index('XCAV DSC')] == again[header.index('Mean rank')] == 'left out'
+    assert again[header.index('ARCADE-V DSC')].startswith('5')
 
 
 def test_a_score_of_the_whole_set_is_compared_by_what_exists_per_image(table: Leaderboard) -> None:
@@ -118,7 +151,8 @@ def test_statistics_and_pages_need_neither_torch_nor_openmmlab() -> None:
 def test_a_shift_is_found_as_often_as_the_minimum_detectable_difference_says() -> None:
     """Through the table itself: MAE, exactly MAE under another name, and a method that is better by a known amount."""
     repeats, images, noise = 150, 40, 0.05
-    family = {'baseline': 'mae', 'alpha': 0.05, 'size': 2}
+    family = {'baseline': 'mae', 'alpha': 0.05}
+    task = ENTRIES.task('xcav')
     methods = [{'name': name} for name in ('mae', 'mae_again', 'shifted')]
     detectable = minimum_detectable_difference(noise, images, 0.05 / 2, 0.8)
     rng = np.random.default_rng(11)
@@ -128,7 +162,7 @@ def test_a_shift_is_found_as_often_as_the_minimum_detectable_difference_says() -
         for _ in range(repeats):
             mae = rng.uniform(0.3, 0.7, (1, images))
             shifted = mae + factor * detectable + rng.normal(0.0, noise, (1, images))
-            add_comparisons(table, ENTRIES.task('xcav'), 'DSC', {'mae': mae, 'mae_again': mae, 'shifted': shifted})
+            add_comparisons(table, task, 1.0, 'DSC', {'mae': mae, 'mae_again': mae, 'shifted': shifted}, size=2)
         rows = [row for row in table.comparisons if row['method'] == 'shifted']
         assert np.mean([row['detectable'] for row in rows]) == pytest.approx(detectable, rel=0.05)
         found[factor] = np.mean([row['significant'] for row in rows])

@@ -7,6 +7,7 @@ package adds its own by an entry point of the group ``vasomim.benchmark``: a pat
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -66,6 +67,7 @@ class Method:
         kind: 'pretrain' (by ``config``), 'checkpoint' (a file of a ViT) or 'scratch'.
         config: Pre-training config.
         checkpoint: File of the encoder; relative to the entry's own folder unless it exists from here.
+        data: Folder of frames that this method alone pre-trains on; None: that of the protocol.
         options: Changes of the pre-training config, by dotted key.
         finetune_options: Changes of the downstream configs, by dotted key.
         reference: What to cite.
@@ -77,6 +79,7 @@ class Method:
     kind: str
     config: str | None = None
     checkpoint: str | None = None
+    data: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     finetune_options: dict[str, Any] = field(default_factory=dict)
     reference: str = ''
@@ -94,9 +97,12 @@ class Protocol:
         methods: Names of methods.
         seeds: Seeds of the fine-tuning; a number N in the file means 0 to N - 1.
         label_fractions: Shares of the training labels, in (0, 1].
+        left_out: Parts of the grid of tasks, methods and shares that are not planned: each names lists under ``task``,
+            ``method`` and ``label_fraction``, and means their combinations.
         pretraining: ``data`` (folder of frames for all methods; None: that of each config) and ``options``: changes by
             dotted key, under 'all' and under names of methods.
-        finetuning: ``options`` under 'all', 'segmentation', 'detection' and under names of tasks.
+        finetuning: ``options`` under 'all', 'segmentation', 'detection' and under names of tasks; ``few_labels``:
+            options by share of the labels, such as more epochs where an epoch is shorter.
         family: The comparisons written down beforehand: ``baseline`` and ``alpha``.
         synthetic: What to simulate for a smoke run, see :mod:`vasomim.benchmark.smoke`.
         smoke: Whether the results mean nothing but that everything works.
@@ -109,12 +115,18 @@ class Protocol:
     methods: tuple[str, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
     label_fractions: tuple[float, ...] = (1.0,)
+    left_out: tuple[dict[str, list], ...] = ()
     pretraining: dict[str, Any] = field(default_factory=dict)
     finetuning: dict[str, Any] = field(default_factory=dict)
     family: dict[str, Any] = field(default_factory=dict)
     synthetic: dict[str, Any] = field(default_factory=dict)
     smoke: bool = False
     origin: str = ''
+
+    def plans(self, task: str, method: str, label_fraction: float) -> bool:
+        """Return whether the study has cells of this combination."""
+        place = {'task': task, 'method': method, 'label_fraction': label_fraction}
+        return not any(all(place[axis] in values for axis, values in part.items()) for part in self.left_out)
 
 
 @dataclass(frozen=True)
@@ -330,10 +342,10 @@ def converted(value: Any, kind: str, where: str) -> Any:
     if kind == 'tuple[int, ...]' and isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return tuple(range(value))
     if kind.startswith('tuple'):
-        item: Any = {'str': str, 'int': int, 'float': (int, float)}[kind[6:].split(',')[0]]
+        item: Any = {'str': str, 'int': int, 'float': (int, float)}.get(kind[6:].split(',')[0], Mapping)
         if not isinstance(value, list) or not all(isinstance(one, item) for one in value):
             raise wrong
-        if len(set(value)) != len(value):
+        if item is not Mapping and len(set(value)) != len(value):
             raise ConfigError(where, 'an item stands twice.', 'Leave one of them out.')
         return tuple(float(one) if 'float' in kind else one for one in value)
     if kind.startswith('dict'):
@@ -394,9 +406,15 @@ def check_protocol(protocol: Protocol, where: str) -> None:
     if not protocol.tasks or not protocol.methods or not protocol.seeds or not protocol.label_fractions:
         raise ConfigError(where, 'it has no cells.', 'Name tasks, methods, seeds and label_fractions.')
     check_fractions(protocol.label_fractions, f'{where}: label_fractions')
+    check_left_out(protocol, f'{where}: left_out')
+    for fraction in protocol.finetuning.get('few_labels', {}):
+        if fraction not in protocol.label_fractions:
+            raise ConfigError(
+                f'{where}: finetuning.few_labels', f'{fraction!r} is no share of the study.', 'Use its label_fractions.'
+            )
     sections: tuple[tuple[str, Sequence[str]], ...] = (
         ('pretraining', ('data', 'options')),
-        ('finetuning', ('options',)),
+        ('finetuning', ('options', 'few_labels')),
         ('family', ('baseline', 'alpha')),
         ('synthetic', ('frames', 'size')),
     )
@@ -416,6 +434,33 @@ def check_protocol(protocol: Protocol, where: str) -> None:
                     f"'{key}' is none of them.{did_you_mean(str(key), known)}",
                     f'Options stand under all, {", ".join(known)}.',
                 )
+
+
+def check_left_out(protocol: Protocol, where: str) -> None:
+    """Check that what is left out of a study is a part of it.
+
+    Raises:
+        ConfigError: If it is not, or nothing remains.
+    """
+    axes: dict[str, tuple] = {
+        'task': protocol.tasks,
+        'method': protocol.methods,
+        'label_fraction': protocol.label_fractions,
+    }
+    for part in protocol.left_out:
+        for axis, values in part.items():
+            if axis not in axes:
+                raise ConfigError(where, f"there is no '{axis}'.{did_you_mean(axis, axes)}", f'Use {", ".join(axes)}.')
+            for value in values if isinstance(values, list) else [values]:
+                if not isinstance(values, list) or value not in axes[axis]:
+                    raise ConfigError(
+                        f'{where}.{axis}',
+                        f'{value!r} is not in a list of those of the study.',
+                        f'It has: {axes[axis]}.',
+                    )
+    places = itertools.product(protocol.tasks, protocol.methods, protocol.label_fractions)
+    if not any(protocol.plans(*place) for place in places):
+        raise ConfigError(where, 'nothing remains.', 'Leave less out.')
 
 
 def check_fractions(fractions: Iterable[float], where: str) -> None:

@@ -9,6 +9,7 @@ from vasomim.benchmark.table import SMALLER_IS_BETTER, command_of
 
 MISSING = 'missing'
 NONE = 'none'  # Where there cannot be any.
+LEFT_OUT = 'left out'  # What the study does not plan.
 Table = Mapping[str, Any]
 
 
@@ -25,8 +26,10 @@ def figure(value: float | None, metric: str = '', digits: int = 2) -> str:
     return f'{value:.{digits}f}' if metric in SMALLER_IS_BETTER else f'{100 * value:.{digits}f}'
 
 
-def score(row: Table, metric: str, planned: int) -> str:
-    """Return mean and deviation of a result, or why there is none."""
+def score(row: Table | None, metric: str, planned: int) -> str:
+    """Return mean and deviation of a result, or why there is none; None for one that is not planned."""
+    if row is None:
+        return LEFT_OUT
     found = row['metrics'][metric]
     if found['mean'] is None:
         return state(row, planned)
@@ -84,9 +87,12 @@ def main_rows(table: Table) -> tuple[list[str], list[list[str]]]:
     rows = []
     for method in table['methods']:
         name = method['name']
-        cells = [score(found[task['name'], name], metric, len(table['seeds'])) for task, metric in columns]
-        rank = ranks.get(name, {'rank': None, 'borda': None})
-        shown = [MISSING if rank[key] is None else f'{rank[key]:.2f}' for key in ('rank', 'borda')]
+        cells = [score(found.get((task['name'], name)), metric, len(table['seeds'])) for task, metric in columns]
+        rank = ranks.get(name)
+        shown = [
+            LEFT_OUT if rank is None else MISSING if rank[key] is None else f'{rank[key]:.2f}'
+            for key in ('rank', 'borda')
+        ]
         rows.append([method['title'], *cells, *shown])
     return header, rows
 
@@ -100,7 +106,7 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def is_text(cell: str) -> bool:
     """Return whether a cell holds words, which stand on the left, and no number or the word for a missing one."""
-    return bool(cell) and not cell.startswith((*'0123456789-<', MISSING, NONE, 'failed', 'undefined'))
+    return bool(cell) and not cell.startswith((*'0123456789-<', MISSING, NONE, LEFT_OUT, 'failed', 'undefined'))
 
 
 def escape(text: str) -> str:
@@ -110,7 +116,7 @@ def escape(text: str) -> str:
 
 def comparison_rows(table: Table) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of the planned comparisons."""
-    header = ['Task', 'Method', 'Metric', 'Difference', '95 % interval', 'p (Holm)', 'Wilcoxon p (Holm)']
+    header = ['Task', 'Labels', 'Method', 'Metric', 'Difference', '95 % interval', 'p (Holm)', 'Wilcoxon p (Holm)']
     header += ['Detectable', 'Significant', 'Images']
     names, tasks = titles(table), titles(table, 'tasks')
     rows = []
@@ -119,6 +125,7 @@ def comparison_rows(table: Table) -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 tasks[row['task']],
+                f'{row["fraction"]:.0%}',
                 names[row['method']],
                 metric,
                 figure(row['difference'], metric),
@@ -236,9 +243,13 @@ def page(table: Table) -> str:
     if errors:
         lines += ['## Failed cells', '', *(escape(error) for error in errors), '']
     if baseline is not None and table['comparisons']:
-        alpha, size = table['family']['alpha'], table['family']['size']
+        planned = ', '.join(f'{task["planned"]} on {task["title"]}' for task in table['tasks'])
         lines += [f'## Comparisons with {baseline}', '']
-        lines += [f'Paired per image; Holm over {size} comparisons in each task; alpha {alpha}; power 0.8.', '']
+        lines += [
+            'Paired per image; Holm over the comparisons that were planned with the same task and labels '
+            f'(with all labels {planned}); alpha {table["family"]["alpha"]}; power 0.8.',
+            '',
+        ]
         lines += [grid(*comparison_rows(table))]
     if table['ties']:
         lines += ['## Tie groups', '', *(f'- {line}' for line in tie_lines(table)), '']

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -114,6 +115,9 @@ def select(protocol: Protocol, only: Sequence[str], seeds: int | None, fractions
                 )
         kept: dict[str, Any] = {name: tuple(value for value in there if value in chosen)}
         protocol = replace(protocol, **kept)
+    places = itertools.product(protocol.tasks, protocol.methods, protocol.label_fractions)
+    if not any(protocol.plans(*place) for place in places):
+        raise ConfigError('--only', f"protocol '{protocol.name}' leaves all of this out.", 'Choose other cells.')
     return protocol
 
 
@@ -228,7 +232,7 @@ def cells_of(
     hashed, pretraining, encoder = weights
     cells = []
     for fraction in protocol.label_fractions:
-        for seed in protocol.seeds:
+        for seed in protocol.seeds if protocol.plans(task.name, method.name, fraction) else ():
             configs = {}
             for other in (task, *also) if task.config is not None else ():
                 cfg = finetuning_config(other, method, protocol, seed, fraction, settings.data_root)

@@ -55,7 +55,7 @@ def finetuning_config(
     Args:
         task: Its options come first,
         method: the method's ``finetune_options`` last,
-        protocol: the protocol's in between: 'all', the kind of task, the task.
+        protocol: the protocol's in between: 'all', the kind of task, the task; and those for few labels at the end.
         seed: Of the fine-tuning, and of the choice of the labels where that is a part.
         fraction: Share of the training labels, in (0, 1].
         data_root: Takes the place of ``data``.
@@ -77,6 +77,9 @@ def finetuning_config(
     for origin, options in (*parts, (protocol.origin, of.get(task.name, {})), (method.origin, method.finetune_options)):
         apply_options(cfg, options, origin)
     use_data(cfg, str(data_folder(task.data, data_root)))
+    few_labels = protocol.finetuning.get('few_labels', {})
+    if fraction in few_labels:
+        apply_options(cfg, few_labels[fraction], protocol.origin)
     if fraction != 1.0:
         apply_options(
             cfg,
@@ -110,7 +113,7 @@ def pretraining_config(method: Method, protocol: Protocol, data_root: str | None
     apply_options(cfg, method.options, method.origin)
     for name in ('all', method.name):
         apply_options(cfg, of.get(name, {}), protocol.origin)
-    wanted = protocol.pretraining.get('data')
+    wanted = method.data or protocol.pretraining.get('data')
     folder = data_folder(wanted or cfg.train_dataloader.dataset.data_root, data_root)
     use_data(cfg, str(folder))
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=0)

@@ -28,16 +28,18 @@ class Leaderboard:
         title: Of the study.
         protocol: Its name.
         smoke: Whether the figures mean nothing.
-        family: ``baseline``, ``alpha`` and ``size``: comparisons in each task's family.
+        family: ``baseline`` and ``alpha``.
         methods: ``name``, ``title``, ``reference``.
-        tasks: ``name``, ``title``, ``metrics``, ``primary``, ``compared`` (metric of the tests, per image), ``images``.
+        tasks: ``name``, ``title``, ``metrics``, ``primary``, ``compared`` (metric of the tests, per image), ``images``,
+            ``planned`` (comparisons in the family of the task, with all labels).
         seeds: Planned.
         fractions: Planned shares of the labels.
-        results: For each task, method and share: ``status`` (finished, incomplete, missing, failed), ``seeds`` found,
-            ``errors``, ``metrics`` (mean, deviation, low, high, by seed), costs, ``command``.
-        comparisons: For each task, all methods against the baseline.
+        results: For each task, method and share that the study plans: ``status`` (finished, incomplete, missing,
+            failed), ``seeds`` found, ``errors``, ``metrics`` (mean, deviation, low, high, by seed), costs, ``command``.
+        comparisons: For each task and share of the labels, all methods against the baseline.
         ties: For each task: ``order``, ``means`` and ``groups``.
-        ranks: For each method: ``rank``, ``borda``, their intervals, and the tasks that are ``missing``.
+        ranks: For each method that the study plans on all tasks: ``rank``, ``borda``, their intervals, and the tasks
+            that are ``missing``.
         subgroups: By task, subgroup, group, method.
         cross: Trained on one set, tested on another.
         convergence: Curves of pre-training and of fine-tuning.
@@ -64,10 +66,14 @@ class Leaderboard:
     notes: list[str] = field(default_factory=list)
 
     def result(self, task: str, method: str, fraction: float | None = None) -> dict[str, Any]:
-        """Return the result of a method on a task, by default with the largest share of the labels."""
+        """Return the result of a method on a task, by default with the largest share of the labels.
+
+        Raises:
+            KeyError: If the study does not plan it.
+        """
         fraction = max(self.fractions) if fraction is None else fraction
-        key = (task, method, fraction)
-        return next(row for row in self.results if (row['task'], row['method'], row['fraction']) == key)
+        rows = {(row['task'], row['method'], row['fraction']): row for row in self.results}
+        return rows[task, method, fraction]
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -123,7 +129,7 @@ def build(
         title=protocol.title,
         protocol=protocol.name,
         smoke=protocol.smoke or any(cell.smoke for cell in chosen.values()),
-        family={'baseline': baseline, 'alpha': alpha, 'size': max(0, len(methods) - 1)},
+        family={'baseline': baseline, 'alpha': alpha},
         methods=[{'name': m.name, 'title': m.title, 'kind': m.kind, 'reference': m.reference} for m in methods],
         tasks=[],
         seeds=list(protocol.seeds),
@@ -135,7 +141,7 @@ def build(
     means: list[list[float]] = []
     for task in tasks:
         add_task(table, store, protocol, task, chosen, draws, means)
-    add_ranks(table, draws, means)
+    add_ranks(table, protocol, draws, means)
     for item in store.pretrainings():
         if item.method in protocol.methods and belongs(item, protocol):
             table.convergence.append({'kind': 'pre-training', 'method': item.method, 'task': None, 'curve': item.curve})
@@ -219,30 +225,29 @@ def add_task(
 ) -> None:
     """Add all that is about one task."""
     fraction = max(protocol.label_fractions)
-    per_case: dict[str, dict[str, np.ndarray]] = {}
+    per_share: dict[float, dict[str, dict[str, np.ndarray]]] = {share: {} for share in protocol.label_fractions}
     names: set[tuple[str, ...]] = set()
     groups: dict[str, tuple[str, ...]] = {}
     same_data = len({cell.inputs.get('data') for key, cell in chosen.items() if key[0] == task.name}) <= 1
     for share in protocol.label_fractions:
-        for method in protocol.methods:
+        for method in (name for name in protocol.methods if protocol.plans(task.name, name, share)):
             found = {seed: chosen.get((task.name, method, share, seed)) for seed in protocol.seeds}
             finished = [cell for cell in found.values() if cell is not None and cell.status == FINISHED]
             scores = [store.scores(cell) for cell in finished]
             arrays: dict[str, np.ndarray] = {}
             if len(finished) == len(protocol.seeds) and len({item.cases for item in scores}) == 1:
                 arrays = {key: np.stack([item.values[key] for item in scores]) for key in scores[0].values}
-                if share == fraction:
-                    names.add(scores[0].cases)
-                    per_case[method], groups = arrays, scores[0].groups
-            strata = groups.get('side') if share == fraction else None
-            table.results.append(result(task, method, share, found, arrays, strata, protocol))
+                names.add(scores[0].cases)
+                per_share[share][method], groups = arrays, scores[0].groups
+            table.results.append(result(task, method, share, found, arrays, groups.get('side'), protocol))
             if share == fraction and len(finished) == len(protocol.seeds):
                 add_details(table, task, method, finished)
     comparable = same_data and len(names) == 1
-    available = [set(arrays) for arrays in per_case.values()]
+    available = [set(arrays) for per_case in per_share.values() for arrays in per_case.values()]
     shared = set.intersection(*available) if available else set()
     compared = next((metric for metric in (task.primary, *task.metrics) if metric in shared), None)
     images = len(next(iter(names))) if len(names) == 1 else None
+    planned = {share: family_size(protocol, task.name, share) for share in protocol.label_fractions}
     table.tasks.append(
         {
             'name': task.name,
@@ -251,14 +256,19 @@ def add_task(
             'primary': task.primary,
             'compared': compared,
             'images': images,
+            'planned': planned[fraction],
         }
     )
     sign = -1.0 if task.primary in SMALLER_IS_BETTER else 1.0
-    rows = [table.result(task.name, method) for method in protocol.methods]
-    means.append([sign * row['metrics'][task.primary]['mean'] for row in rows])
-    if compared is not None and comparable:
-        scores_of = {method: arrays[compared] for method, arrays in per_case.items()}
-        add_comparisons(table, task, compared, scores_of, groups.get('side'))
+    by_seed = np.full((len(protocol.methods), len(protocol.seeds)), np.nan)
+    for index, method in enumerate(protocol.methods):
+        if protocol.plans(task.name, method, fraction):
+            by_seed[index] = table.result(task.name, method)['metrics'][task.primary]['by_seed']
+    means.append([sign * mean for mean in by_seed.mean(axis=1)])
+    for share, per_case in per_share.items() if compared is not None and comparable else ():
+        scores_of = {method: arrays[str(compared)] for method, arrays in per_case.items()}
+        add_comparisons(table, task, share, str(compared), scores_of, planned[share], groups.get('side'))
+    per_case = per_share[fraction]
     seeds, strata = len(protocol.seeds), None
     if compared == task.primary and comparable:
         strata = groups.get('side')
@@ -267,7 +277,7 @@ def add_task(
             if method in per_case:
                 values[index] = per_case[method][task.primary]
     else:  # A score of the whole set: only seeds can be drawn.
-        values = np.array([row['metrics'][task.primary]['by_seed'] for row in rows], dtype=float)[..., None]
+        values = by_seed[..., None]
     draws.append(sign * statistics.bootstrap_means(values, strata, DRAWS, seed=len(draws), shared_seeds=True))
 
 
@@ -342,11 +352,19 @@ def add_details(table: Leaderboard, task: Task, method: str, cells: list[Cell]) 
     table.convergence.append({'kind': 'fine-tuning', 'method': method, 'task': task.name, 'curve': curve})
 
 
+def family_size(protocol: Protocol, task: str, share: float) -> int:
+    """Return the number of planned comparisons with the baseline on a task with a share of its labels."""
+    planned = [method for method in protocol.methods if protocol.plans(task, method, share)]
+    return max(0, len(planned) - 1)
+
+
 def add_comparisons(
     table: Leaderboard,
     task: Task,
+    share: float,
     metric: str,
     scores: dict[str, np.ndarray],
+    size: int,
     strata: Sequence[str] | None = None,
 ) -> None:
     """Compare each method with the baseline, and all with each other for the groups of ties.
@@ -354,12 +372,14 @@ def add_comparisons(
     Args:
         table: Gets the rows.
         task: The task.
+        share: Share of the labels; ties are looked for with all of them.
         metric: What is compared.
         scores: For each complete method, seeds x cases, (S, N).
+        size: Planned comparisons with the baseline.
         strata: The stratum of each case for the bootstrap, (N,); None for one.
     """
     sign = -1.0 if metric in SMALLER_IS_BETTER else 1.0
-    alpha, size, baseline = table.family['alpha'], table.family['size'], table.family['baseline']
+    alpha, baseline = table.family['alpha'], table.family['baseline']
     # A measure that is undefined for an image (HD95) cannot be compared there, and the image is not left out.
     averages = {m: sign * values.mean(axis=0) for m, values in scores.items() if not np.isnan(values).any()}
     order = sorted(averages, key=lambda method: (-averages[method].mean(), method))
@@ -373,9 +393,10 @@ def add_comparisons(
         if p <= alpha:
             i, j = order.index(a), order.index(b)
             different[i, j] = different[j, i] = True
-    groups = statistics.tie_groups(order, different)
-    means = [sign * averages[m].mean() for m in order]
-    table.ties.append({'task': task.name, 'metric': metric, 'order': order, 'means': means, 'groups': groups})
+    if share == max(table.fractions):
+        groups = statistics.tie_groups(order, different)
+        means = [sign * averages[m].mean() for m in order]
+        table.ties.append({'task': task.name, 'metric': metric, 'order': order, 'means': means, 'groups': groups})
     if baseline not in averages:
         return
     others = [method['name'] for method in table.methods if method['name'] in averages and method['name'] != baseline]
@@ -395,6 +416,7 @@ def add_comparisons(
         table.comparisons.append(
             {
                 'task': task.name,
+                'fraction': share,
                 'metric': metric,
                 'method': method,
                 'baseline': baseline,
@@ -414,15 +436,21 @@ def add_comparisons(
         )
 
 
-def add_ranks(table: Leaderboard, draws: list[np.ndarray], means: list[list[float]]) -> None:
-    """Add mean rank and Borda count of each method with their intervals."""
+def add_ranks(table: Leaderboard, protocol: Protocol, draws: list[np.ndarray], means: list[list[float]]) -> None:
+    """Add mean rank and Borda count, with their intervals, of the methods that the study plans on all tasks."""
     if not means:
         return
-    scores = np.array(means)
-    drawn = np.stack(draws, axis=1)  # (B, T, M)
+    share = max(protocol.label_fractions)
+    everywhere = [
+        index
+        for index, method in enumerate(protocol.methods)
+        if all(protocol.plans(task, method, share) for task in protocol.tasks)
+    ]
+    scores = np.array(means)[:, everywhere]
+    drawn = np.stack(draws, axis=1)[..., everywhere]  # (B, T, M)
     rank, count = statistics.mean_rank(scores), statistics.borda(scores)
     drawn_ranks, drawn_counts = statistics.mean_rank(drawn), statistics.borda(drawn)
-    for index, method in enumerate(table.methods):
+    for index, method in enumerate(table.methods[place] for place in everywhere):
         low, high = statistics.interval(drawn_ranks[:, index])
         borda_low, borda_high = statistics.interval(drawn_counts[:, index])
         missing = [task['name'] for task, row in zip(table.tasks, scores, strict=True) if np.isnan(row[index])]
