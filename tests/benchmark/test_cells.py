@@ -113,6 +113,13 @@ def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_scores(undisturbed)
     assert other.table_path(name).read_bytes() == one.table_path(name).read_bytes()
 
 
+def test_a_pretraining_whose_record_was_lost_is_not_trained_again(undisturbed) -> None:
+    only = ('--no-estimate', '--only', 'task=caxf', 'method=mae')
+    finish(benchmark('run', *COMMON, '--results', 'results_lost', '--work-dir', 'work', *only, cwd=undisturbed))
+    before, after = (Store(undisturbed / folder).pretrainings()[0] for folder in ('results', 'results_lost'))
+    assert (after.pretraining, after.weights, after.curve) == (before.pretraining, before.weights, before.curve)
+
+
 def test_the_page_shows_what_the_models_see_in_simulated_frames(undisturbed) -> None:
     places = ('--results', 'results', '--work-dir', 'work', '--output', 'pages')
     finish(benchmark('report', *COMMON[:-2], *places, '--pictures', cwd=undisturbed))

@@ -13,7 +13,7 @@ from vasomim.benchmark.table import build
 
 
 def publish(folder: Path, protocol: str, check: bool) -> list[Path]:
-    """Write the pages beside the results and the marked tables of README.md and docs/leaderboard.md.
+    """Write the pages beside the results and the marked tables of README.md, docs/leaderboard.md and docs/results.md.
 
     Args:
         folder: The project's folder ``benchmark``.
@@ -31,7 +31,8 @@ def publish(folder: Path, protocol: str, check: bool) -> list[Path]:
     store, study = Store(folder / 'results'), entries.protocol(protocol)
     pages = (check_leaderboard if check else write_leaderboard)(store, folder / 'leaderboard', study, entries)
     table = build(store, study, entries).as_dict()
-    for path in (folder.parent / 'README.md', folder.parent / 'docs' / 'leaderboard.md'):
+    docs = folder.parent / 'docs'
+    for path in (folder.parent / 'README.md', docs / 'leaderboard.md', docs / 'results.md'):
         before = path.read_text(encoding='utf-8') if path.is_file() else ''
         if BEGIN in before and (after := with_table(before, table, path)) != before:
             pages.append(path)
