@@ -23,3 +23,9 @@ def test_epochs_are_whole_numbers():
     assert [label for _, label in ticks(0.88, 3.12, whole=True)] == ['1', '2', '3']
     page = curves('loss', {'a': [(1, 1.0781), (2, 1.0776), (3, 1.0774)]}, 1.0, 'epoch')
     assert '>2<' in page and '>1.44<' not in page
+
+
+def test_a_line_without_points_is_not_in_the_legend_and_single_points_make_no_chart():
+    page = curves('DSC', {'run': [(10, 0.5), (100, 0.6)], 'not run': []}, 100.0, '% of the labels')
+    assert page.count('<polyline') == 2 and 'not run' not in page and 'run ends at 60' in page
+    assert curves('DSC', {'a': [(3, 0.5)], 'b': [(3, 0.6)], 'c': []}, 100.0, 'epoch') == curves('', {}, 1.0, '') == ''

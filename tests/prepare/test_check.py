@@ -42,7 +42,7 @@ def arcade(tmp_path) -> Path:
 def test_a_sound_set_passes(pairs, capsys):
     capsys.readouterr()
     assert check(pairs) == 0
-    assert capsys.readouterr().out == '0 errors, 0 warnings in 1 sets.\n'
+    assert capsys.readouterr().out == '0 errors, 0 warnings in 1 set.\n'
 
 
 @pytest.mark.parametrize(

@@ -111,9 +111,10 @@ def differences(
 
 
 def curves(title: str, series: Mapping[str, Sequence[tuple[float, float]]], unit: float, across: str) -> str:
-    """Draw lines; each has a color, a dash and its label at the end of the legend."""
+    """Draw lines; each has a color, a dash and its label in the legend. Without two points in any there is no chart."""
+    series = {label: values for label, values in series.items() if values}
     points = [point for line_ in series.values() for point in line_]
-    if not points:
+    if all(len(line_) < 2 for line_ in series.values()):
         return ''
     left, right = span([x for x, _ in points])
     low, high = span([y for _, y in points])
@@ -137,6 +138,5 @@ def curves(title: str, series: Mapping[str, Sequence[tuple[float, float]]], unit
             parts += [f'<circle class="d{index % 6}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places]
         parts += [f'<polyline {style} points="{path}"/>', f'<polyline {style} points="60,{down - 4} 100,{down - 4}"/>']
         parts.append(text(108, down, label))
-        if values:
-            said.append(f'{label} ends at {unit * values[-1][1]:.3g}')
+        said.append(f'{label} ends at {unit * values[-1][1]:.3g}')
     return svg(base + 54 + 20 * len(series), title, '; '.join(said), parts)

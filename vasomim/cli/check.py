@@ -86,7 +86,9 @@ def run(options: argparse.Namespace) -> int:
     for title, lines in (('note', findings.notes), ('warning', findings.warnings), ('ERROR', findings.errors)):
         for line in lines:
             print(f'{title}: {line}')
-    print(f'{len(findings.errors)} errors, {len(findings.warnings)} warnings in {len(opened) + len(pools)} sets.')
+    numbers = {'error': len(findings.errors), 'warning': len(findings.warnings), 'set': len(opened) + len(pools)}
+    errors, warnings, sets = (f'{number} {name}{"s" * (number != 1)}' for name, number in numbers.items())
+    print(f'{errors}, {warnings} in {sets}.')
     return int(bool(findings.errors))
 
 
