@@ -137,6 +137,14 @@ def test_mixed_precision_can_be_written_into_a_config(config):
         check_config(config(wrapper, own.replace('constructor', 'constructer')))
 
 
+@pytest.mark.parametrize('key', ['max_iters', 'by_epoch', 'constructor'])
+def test_a_loop_of_ours_takes_its_own_keys_and_not_those_of_another(config, key):
+    check_config(config('train_cfg = dict(by_epoch=True, max_epochs=3)', "train_cfg = dict(type='ResumableTrainLoop')"))
+    wrong = f"train_cfg = dict(type='ResumableTrainLoop', max_epochs=3, {key}=5)"
+    with pytest.raises(ConfigError, match=rf'train_cfg\.{key}: there is no such key'):
+        check_config(config('train_cfg = dict(by_epoch=True, max_epochs=3)', wrong))
+
+
 @pytest.mark.parametrize(
     'option',
     [

@@ -62,6 +62,7 @@ def _parameters(*callables: Any) -> set[str]:
 
 
 LOADER = _parameters(DataLoader) | {'num_batch_per_epoch', 'disable_subprocess_warning'}
+OPTIMIZER_BUILDERS_OWN = {'constructor', 'paramwise_cfg'}  # Taken out of optim_wrapper before its class sees the rest.
 # Sections that mmengine reads without a `type`.
 SECTIONS: dict[str, set[str]] = {
     '': _parameters(Runner) - {'cfg'}
@@ -79,7 +80,7 @@ SECTIONS: dict[str, set[str]] = {
     'val_dataloader': LOADER,
     'test_dataloader': LOADER,
     'train_cfg': _parameters(EpochBasedTrainLoop, IterBasedTrainLoop) | {'by_epoch'},
-    'optim_wrapper': _parameters(OptimWrapper) | {'optimizer', 'constructor', 'paramwise_cfg', 'type'},
+    'optim_wrapper': _parameters(OptimWrapper) | OPTIMIZER_BUILDERS_OWN | {'optimizer', 'type'},
     'auto_scale_lr': {'enable', 'base_batch_size'},
     'randomness': _parameters(Runner.set_randomness),
     'log_processor': _parameters(LogProcessor),
@@ -130,8 +131,8 @@ def check_config(cfg: Config) -> None:
             elif is_ours(builder):
                 keys = keys_of(builder)
                 if keys.closed:
-                    # What mmengine takes out of a section before the class sees it: the optimizer's constructor.
-                    _check_keys(where, path, node, keys.names | SECTIONS.get(path, set()))
+                    taken_out = OPTIMIZER_BUILDERS_OWN if path == 'optim_wrapper' else set()
+                    _check_keys(where, path, node, keys.names | taken_out)
 
 
 def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
