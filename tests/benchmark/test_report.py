@@ -112,6 +112,12 @@ def test_the_page_needs_no_network_and_tells_a_screen_reader(pages: Path) -> Non
     assert not re.search(r'\b(nan|None)\b', text)
 
 
+def test_both_pages_say_how_large_the_family_of_each_task_is(pages: Path) -> None:
+    said = 'Holm over the comparisons that were planned with the same task and labels (with all labels 3 on ARCADE-V, '
+    for name in ('LEADERBOARD.md', 'leaderboard.html'):
+        assert said in (pages / name).read_text(encoding='utf-8'), name
+
+
 def test_pictures_are_embedded(tmp_path: Path, store: Store) -> None:
     (tmp_path / 'one_frame.png').write_bytes(b'\x89PNG')
     write_leaderboard(store, tmp_path / 'out', PROTOCOL, ENTRIES, tmp_path)

@@ -179,9 +179,9 @@ def pretrain(job: Job) -> str:
     """Pre-train, keep the encoder alone, and return the hash of its file."""
     from vasomim.benchmark.encoder import save_encoder
 
+    train(job)
     encoder = encoder_of(job.folder)
-    if not (encoder.is_file() and (job.folder / 'train' / 'finished').is_file()):  # Else only its record was lost.
-        train(job)
+    if not encoder.is_file():  # Else only its record was lost, and its checkpoints are gone.
         save_encoder(job.folder / 'train', encoder)
     return file_sha256(encoder)
 

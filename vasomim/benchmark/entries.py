@@ -128,6 +128,11 @@ class Protocol:
         place = {'task': task, 'method': method, 'label_fraction': label_fraction}
         return not any(all(place[axis] in values for axis, values in part.items()) for part in self.left_out)
 
+    def planned(self) -> list[tuple[str, str, float]]:
+        """Return all combinations of task, method and share of the labels that the study has cells of."""
+        grid = itertools.product(self.tasks, self.methods, self.label_fractions)
+        return [place for place in grid if self.plans(*place)]
+
 
 @dataclass(frozen=True)
 class Entries:
@@ -342,10 +347,10 @@ def converted(value: Any, kind: str, where: str) -> Any:
     if kind == 'tuple[int, ...]' and isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return tuple(range(value))
     if kind.startswith('tuple'):
-        item: Any = {'str': str, 'int': int, 'float': (int, float)}.get(kind[6:].split(',')[0], Mapping)
+        item: Any = {'str': str, 'int': int, 'float': (int, float), 'dict[str': Mapping}[kind[6:].split(',')[0]]
         if not isinstance(value, list) or not all(isinstance(one, item) for one in value):
             raise wrong
-        if item is not Mapping and len(set(value)) != len(value):
+        if any(value.count(one) > 1 for one in value):
             raise ConfigError(where, 'an item stands twice.', 'Leave one of them out.')
         return tuple(float(one) if 'float' in kind else one for one in value)
     if kind.startswith('dict'):
@@ -451,15 +456,11 @@ def check_left_out(protocol: Protocol, where: str) -> None:
         for axis, values in part.items():
             if axis not in axes:
                 raise ConfigError(where, f"there is no '{axis}'.{did_you_mean(axis, axes)}", f'Use {", ".join(axes)}.')
-            for value in values if isinstance(values, list) else [values]:
-                if not isinstance(values, list) or value not in axes[axis]:
-                    raise ConfigError(
-                        f'{where}.{axis}',
-                        f'{value!r} is not in a list of those of the study.',
-                        f'It has: {axes[axis]}.',
-                    )
-    places = itertools.product(protocol.tasks, protocol.methods, protocol.label_fractions)
-    if not any(protocol.plans(*place) for place in places):
+            wrong = [value for value in values if value not in axes[axis]] if isinstance(values, list) else [values]
+            if wrong:
+                what = f'{wrong[0]!r} is not in a list of those of the study.'
+                raise ConfigError(f'{where}.{axis}', what, f'It has: {axes[axis]}.')
+    if not protocol.planned():
         raise ConfigError(where, 'nothing remains.', 'Leave less out.')
 
 

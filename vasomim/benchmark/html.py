@@ -16,6 +16,7 @@ from vasomim.benchmark.markdown import (
     cost_rows,
     crossed_rows,
     crossed_tasks,
+    family_line,
     figure,
     found_cells,
     is_text,
@@ -43,7 +44,11 @@ def html(table: Table, pictures: Path | None = None) -> str:
 
     folder = Path(__file__).parent / 'templates'
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,  # What the table lacks is an error, and not a gap in a sentence.
     )
     template = environment.get_template('leaderboard.html')
     header, rows = main_rows(table)
@@ -53,6 +58,7 @@ def html(table: Table, pictures: Path | None = None) -> str:
         table=table,
         filters=[(task['name'], task['title']) for task in table['tasks']],
         progress=(progress(table) or '').split('`'),
+        family=family_line(table) if table['family']['baseline'] else None,
         overview=section('Overview', header, rows, columns=columns) if found else None,
         sections=sections(table),
         charts=drawn(table),

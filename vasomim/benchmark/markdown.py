@@ -227,6 +227,15 @@ def tie_lines(table: Table) -> list[str]:
     ]
 
 
+def family_line(table: Table) -> str:
+    """Return in words how the comparisons with the baseline are made."""
+    planned = ', '.join(f'{task["planned"]} on {task["title"]}' for task in table['tasks'])
+    return (
+        'Paired per image; Holm over the comparisons that were planned with the same task and labels '
+        f'(with all labels {planned}); alpha {table["family"]["alpha"]}; power 0.8.'
+    )
+
+
 def page(table: Table) -> str:
     """Return LEADERBOARD.md."""
     baseline = titles(table).get(table['family'].get('baseline') or '')
@@ -243,13 +252,7 @@ def page(table: Table) -> str:
     if errors:
         lines += ['## Failed cells', '', *(escape(error) for error in errors), '']
     if baseline is not None and table['comparisons']:
-        planned = ', '.join(f'{task["planned"]} on {task["title"]}' for task in table['tasks'])
-        lines += [f'## Comparisons with {baseline}', '']
-        lines += [
-            'Paired per image; Holm over the comparisons that were planned with the same task and labels '
-            f'(with all labels {planned}); alpha {table["family"]["alpha"]}; power 0.8.',
-            '',
-        ]
+        lines += [f'## Comparisons with {baseline}', '', family_line(table), '']
         lines += [grid(*comparison_rows(table))]
     if table['ties']:
         lines += ['## Tie groups', '', *(f'- {line}' for line in tie_lines(table)), '']

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -115,8 +114,7 @@ def select(protocol: Protocol, only: Sequence[str], seeds: int | None, fractions
                 )
         kept: dict[str, Any] = {name: tuple(value for value in there if value in chosen)}
         protocol = replace(protocol, **kept)
-    places = itertools.product(protocol.tasks, protocol.methods, protocol.label_fractions)
-    if not any(protocol.plans(*place) for place in places):
+    if not protocol.planned():
         raise ConfigError('--only', f"protocol '{protocol.name}' leaves all of this out.", 'Choose other cells.')
     return protocol
 
@@ -145,7 +143,7 @@ def make_plan(entries: Entries, protocol: Protocol, settings: Settings) -> Plan:
     fingerprints = Fingerprints(settings.work_dir / 'fingerprints.json')
     problems: dict[str, VasoMIMError] = {}
     weights: dict[str, tuple[str, Job | None, Path | None]] = {}
-    for name in protocol.methods:
+    for name in dict.fromkeys(method for _, method, _ in protocol.planned()):
         try:
             weights[name] = encoder_source(entries.method(name), protocol, settings, fingerprints)
         except (DatasetError, CheckpointError) as error:

@@ -229,6 +229,7 @@ def add_task(
     names: set[tuple[str, ...]] = set()
     groups: dict[str, tuple[str, ...]] = {}
     same_data = len({cell.inputs.get('data') for key, cell in chosen.items() if key[0] == task.name}) <= 1
+    by_seed = {method: [math.nan] * len(protocol.seeds) for method in protocol.methods}  # With all labels.
     for share in protocol.label_fractions:
         for method in (name for name in protocol.methods if protocol.plans(task.name, name, share)):
             found = {seed: chosen.get((task.name, method, share, seed)) for seed in protocol.seeds}
@@ -240,6 +241,8 @@ def add_task(
                 names.add(scores[0].cases)
                 per_share[share][method], groups = arrays, scores[0].groups
             table.results.append(result(task, method, share, found, arrays, groups.get('side'), protocol))
+            if share == fraction:
+                by_seed[method] = table.results[-1]['metrics'][task.primary]['by_seed']
             if share == fraction and len(finished) == len(protocol.seeds):
                 add_details(table, task, method, finished)
     comparable = same_data and len(names) == 1
@@ -247,7 +250,6 @@ def add_task(
     shared = set.intersection(*available) if available else set()
     compared = next((metric for metric in (task.primary, *task.metrics) if metric in shared), None)
     images = len(next(iter(names))) if len(names) == 1 else None
-    planned = {share: family_size(protocol, task.name, share) for share in protocol.label_fractions}
     table.tasks.append(
         {
             'name': task.name,
@@ -256,18 +258,17 @@ def add_task(
             'primary': task.primary,
             'compared': compared,
             'images': images,
-            'planned': planned[fraction],
+            'planned': family_size(protocol, task.name, fraction),
         }
     )
     sign = -1.0 if task.primary in SMALLER_IS_BETTER else 1.0
-    by_seed = np.full((len(protocol.methods), len(protocol.seeds)), np.nan)
-    for index, method in enumerate(protocol.methods):
-        if protocol.plans(task.name, method, fraction):
-            by_seed[index] = table.result(task.name, method)['metrics'][task.primary]['by_seed']
-    means.append([sign * mean for mean in by_seed.mean(axis=1)])
-    for share, per_case in per_share.items() if compared is not None and comparable else ():
-        scores_of = {method: arrays[str(compared)] for method, arrays in per_case.items()}
-        add_comparisons(table, task, share, str(compared), scores_of, planned[share], groups.get('side'))
+    of_seeds = np.array(list(by_seed.values()))
+    means.append(list(sign * of_seeds.mean(axis=1)))
+    if compared is not None and comparable:
+        for share, per_case in per_share.items():
+            scores_of = {method: arrays[compared] for method, arrays in per_case.items()}
+            size = family_size(protocol, task.name, share)
+            add_comparisons(table, task, share, compared, scores_of, size, groups.get('side'))
     per_case = per_share[fraction]
     seeds, strata = len(protocol.seeds), None
     if compared == task.primary and comparable:
@@ -277,7 +278,7 @@ def add_task(
             if method in per_case:
                 values[index] = per_case[method][task.primary]
     else:  # A score of the whole set: only seeds can be drawn.
-        values = by_seed[..., None]
+        values = of_seeds[..., None]
     draws.append(sign * statistics.bootstrap_means(values, strata, DRAWS, seed=len(draws), shared_seeds=True))
 
 
