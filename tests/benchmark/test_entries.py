@@ -79,7 +79,11 @@ def test_an_installed_package_adds_its_entries(tmp_path, monkeypatch) -> None:
         (f'{PROTOCOL} left_out: [{{task: xcav}}]}}\n', "'xcav' is not in a list"),
         (f'{PROTOCOL} left_out: [{{method: [mae]}}, {{method: [scratch]}}]}}\n', 'nothing remains'),
         (f'{PROTOCOL} left_out: [xcav]}}\n', 'not what belongs here'),
-        (f'{PROTOCOL} finetuning: {{few_labels: {{0.1: {{}}}}}}}}\n', '0.1 is no share of the study'),
+        (f'{PROTOCOL} finetuning: {{few_labels: {{0.1: {{}}}}}}}}\n', '0.1. is none of them'),
+        (f'{PROTOCOL} finetuning: {{few_labels: {{1.0: 5}}}}}}\n', 'few_labels.1.0: 5 are no options'),
+        (f'{PROTOCOL} finetuning: {{options: {{all: [lr]}}}}}}\n', 'options.all: .* are no options'),
+        (f'{PROTOCOL} pretraining: {{options: 3}}}}\n', '3 is not what belongs here'),
+        (f'{PROTOCOL} pretraining: {{options: {{maee: {{}}}}}}}}\n', "Did you mean 'mae'"),
     ],
 )
 def test_a_wrong_entry_says_what_is_wrong(tmp_path, text, what) -> None:

@@ -412,11 +412,6 @@ def check_protocol(protocol: Protocol, where: str) -> None:
         raise ConfigError(where, 'it has no cells.', 'Name tasks, methods, seeds and label_fractions.')
     check_fractions(protocol.label_fractions, f'{where}: label_fractions')
     check_left_out(protocol, f'{where}: left_out')
-    for fraction in protocol.finetuning.get('few_labels', {}):
-        if fraction not in protocol.label_fractions:
-            raise ConfigError(
-                f'{where}: finetuning.few_labels', f'{fraction!r} is no share of the study.', 'Use its label_fractions.'
-            )
     sections: tuple[tuple[str, Sequence[str]], ...] = (
         ('pretraining', ('data', 'options')),
         ('finetuning', ('options', 'few_labels')),
@@ -431,14 +426,30 @@ def check_protocol(protocol: Protocol, where: str) -> None:
                     f"there is no key '{key}'.{did_you_mean(str(key), known)}",
                     f'It takes: {", ".join(known)}.',
                 )
-    for section, known in (('pretraining', protocol.methods), ('finetuning', (*TASKS, *protocol.tasks))):
-        for key in getattr(protocol, section).get('options', {}):
-            if key not in ('all', *known):
-                raise ConfigError(
-                    f'{where}: {section}.options',
-                    f"'{key}' is none of them.{did_you_mean(str(key), known)}",
-                    f'Options stand under all, {", ".join(known)}.',
-                )
+    check_options(protocol.pretraining, 'options', ('all', *protocol.methods), f'{where}: pretraining')
+    check_options(protocol.finetuning, 'options', ('all', *TASKS, *protocol.tasks), f'{where}: finetuning')
+    check_options(protocol.finetuning, 'few_labels', protocol.label_fractions, f'{where}: finetuning')
+
+
+def check_options(section: Mapping[str, Any], key: str, known: Sequence[Any], where: str) -> None:
+    """Check options of a study: dotted keys with values, under names of what they hold for.
+
+    Raises:
+        ConfigError: If they stand elsewhere, or are no keys with values.
+    """
+    where = f'{where}.{key}'
+    parts = section.get(key, {})
+    names = ', '.join(map(str, known))
+    if not isinstance(parts, Mapping):
+        raise ConfigError(where, f'{parts!r} is not what belongs here.', f'Write options under {names}.')
+    for part, options in parts.items():
+        if part not in known:
+            what = f"'{part}' is none of them.{did_you_mean(str(part), map(str, known))}"
+            raise ConfigError(where, what, f'Options stand under {names}.')
+        if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+            raise ConfigError(
+                f'{where}.{part}', f'{options!r} are no options.', 'Write one a line: "train_cfg.max_epochs: 3".'
+            )
 
 
 def check_left_out(protocol: Protocol, where: str) -> None:
