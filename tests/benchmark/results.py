@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vasomim.benchmark.entries import Entries, Method, Protocol, Task
+from vasomim.benchmark.jobs import SCRATCH, weights_input
 from vasomim.benchmark.store import Cell, Pretraining, Scores, Store, name_of
 
 METHODS = ('vasomim', 'mae', 'mae_again', 'scratch')
@@ -33,16 +34,23 @@ def fill(folder: Path, command: str = 'vasomim benchmark run --protocol study') 
                 for seed in PROTOCOL.seeds:
                     if (task.name, method, seed, fraction) != MISSING:
                         write(store, task, method, seed, fraction, command)
-    curve = [{'epoch': epoch, 'loss_rec': 1 / epoch} for epoch in (1, 2, 3)]
-    for method in METHODS[:2]:
-        inputs = {'method': method, 'seed': 0}
-        store.write_pretraining(Pretraining(name_of(inputs), inputs, 'finished', curve, command=command))
+    for seed in PROTOCOL.seeds:
+        curve = [{'epoch': epoch, 'loss_rec': 1 / (epoch + seed)} for epoch in (1, 2, 3)]
+        for method in METHODS[:2]:
+            inputs = pretraining_of(method, seed)
+            store.write_pretraining(Pretraining(name_of(inputs), inputs, 'finished', curve, command=command))
     return store
+
+
+def pretraining_of(method: str, seed: int) -> dict:
+    """What an encoder depends on: VasoMIM is pre-trained once, MAE for each seed."""
+    return {'method': method, 'seed': 0 if method == 'vasomim' else seed}
 
 
 def write(store: Store, task: Task, method: str, seed: int, fraction: float, command: str) -> None:
     """Write one cell; images share their difficulty between methods, and a method has noise of its own."""
     inputs = {'task': task.name, 'method': method, 'seed': seed, 'label_fraction': fraction, 'data': 'd'}
+    inputs['weights'] = weights_input(pretraining_of(method, seed)) if method in METHODS[:2] else SCRATCH
     own = {'vasomim': 1, 'mae': 2, 'mae_again': 2, 'scratch': 3}[method]  # MAE under another name is exactly MAE.
     rng = np.random.default_rng([len(task.name), own, seed])
     difficulty = np.random.default_rng(len(task.name)).normal(0, 0.1, IMAGES)
@@ -55,11 +63,13 @@ def write(store: Store, task: Task, method: str, seed: int, fraction: float, com
     scores: dict[str, float | None] = {metric: float(array.mean()) for metric, array in values.items()}
     if 'mAP' in task.metrics:
         scores['mAP'] = 0.4 + GAINS[method] + 0.001 * seed
-    common = {
+    common: dict = {
         'command': f'{command} --only task={task.name} method={method} seed={seed}',
         'finished': '2026-01-01T00:00:00Z',
-        'cost': {'seconds': 360.0, 'devices': 1, 'device': 'cpu', 'peak_memory_gb': 1.5, 'pretraining_seconds': 720.0},
+        'cost': {'seconds': 360.0, 'devices': 1, 'device': 'cpu', 'peak_memory_gb': 1.5},
     }
+    if inputs['weights'] != SCRATCH:
+        common['cost']['pretraining_seconds'] = 720.0
     if (task.name, method, seed, fraction) == FAILED:
         error = {'kind': 'OutOfMemory', 'message': 'too <large> & too & many', 'log': 'log.txt'}
         store.write_cell(Cell(name_of(inputs), inputs, 'failed', error=error, **common))

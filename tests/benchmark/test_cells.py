@@ -6,6 +6,7 @@ import json
 import signal
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -159,8 +160,6 @@ def test_a_changed_input_is_another_cell(place) -> None:
     settings = Settings(place / 'results', place / 'work', str(place / 'data'))
 
     def names(**changes: object) -> list[str]:
-        from dataclasses import replace
-
         protocol = replace(select(entries.protocol('tiny'), ['task=caxf', 'method=timm'], None, None), **changes)
         return [job.name for job in make_plan(entries, protocol, settings).cells]
 
@@ -175,6 +174,21 @@ def test_a_changed_input_is_another_cell(place) -> None:
     assert names() != first
     mask.write_bytes(content)
     assert names() == first
+
+
+def test_seeds_may_have_a_pretraining_each(place) -> None:
+    entries = load_entries([place / 'mine.yaml'])
+    settings = Settings(place / 'results', place / 'work', str(place / 'data'))
+    once = select(entries.protocol('tiny'), ['task=caxf'], 2, None)
+    each = replace(once, pretraining={**once.pretraining, 'per_seed': True})
+    plans = [make_plan(entries, protocol, settings) for protocol in (once, each)]
+    assert [len(plan.pretrainings) for plan in plans] == [1, 2]
+    own = [{(cell.inputs['method'], cell.inputs['seed']): cell for cell in plan.cells} for plan in plans]
+    differ = [place for place, cell in own[0].items() if own[1][place].name != cell.name]
+    assert differ == [('mae', 1)]  # What was trained with seed 0 serves both studies.
+    pretraining = plans[1].pretrainings[1]
+    assert own[1]['mae', 1].encoder == pretraining.folder / 'encoder.safetensors'
+    assert "'seed': 1" in pretraining.config and pretraining.command.endswith('method=mae seed=1')
 
 
 def test_missing_data_are_a_problem_of_the_plan(place) -> None:

@@ -41,6 +41,15 @@ def test_means_are_those_of_the_cells(store: Store, table: Leaderboard) -> None:
     assert row['command'].endswith('seed=0')
 
 
+def test_a_pretraining_that_all_seeds_share_is_counted_once_and_told(table: Leaderboard) -> None:
+    hours = {method: table.result('arcade_v', method)['pretraining_hours'] for method in ('vasomim', 'mae', 'scratch')}
+    assert hours == {'vasomim': pytest.approx(0.2), 'mae': pytest.approx(3 * 0.2), 'scratch': None}
+    (note,) = (note for note in table.notes if 'one encoder' in note)
+    assert note.startswith('All seeds of VASOMIM start')
+    curves = {row['method']: row['curve'] for row in table.convergence if row['kind'] == 'pre-training'}
+    assert list(curves) == ['mae', 'vasomim'] and curves['mae'][0]['loss_rec'] == 1.0
+
+
 def test_missing_and_failed_cells_have_no_mean_and_no_rank(table: Leaderboard) -> None:
     failed, missing = table.result('xcav', 'scratch'), table.result('stenosis', 'vasomim')
     assert (failed['status'], failed['seeds']) == ('failed', 2)

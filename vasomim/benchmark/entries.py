@@ -99,8 +99,9 @@ class Protocol:
         label_fractions: Shares of the training labels, in (0, 1].
         left_out: Parts of the grid of tasks, methods and shares that are not planned: each names lists under ``task``,
             ``method`` and ``label_fraction``, and means their combinations.
-        pretraining: ``data`` (folder of frames for all methods; None: that of each config) and ``options``: changes by
-            dotted key, under 'all' and under names of methods.
+        pretraining: ``data`` (folder of frames for all methods; None: that of each config); ``options``: changes by
+            dotted key, under 'all' and under names of methods; ``per_seed``: whether each seed has a pre-training of
+            its own, with that seed, instead of one with seed 0 for all (default: false).
         finetuning: ``options`` under 'all', 'segmentation', 'detection' and under names of tasks; ``few_labels``:
             options by share of the labels, such as more epochs where an epoch is shorter.
         family: The comparisons written down beforehand: ``baseline`` and ``alpha``.
@@ -122,6 +123,11 @@ class Protocol:
     synthetic: dict[str, Any] = field(default_factory=dict)
     smoke: bool = False
     origin: str = ''
+
+    @property
+    def per_seed(self) -> bool:
+        """Whether each seed has a pre-training of its own."""
+        return bool(self.pretraining.get('per_seed', False))
 
     def plans(self, task: str, method: str, label_fraction: float) -> bool:
         """Return whether the study has cells of this combination."""
@@ -413,7 +419,7 @@ def check_protocol(protocol: Protocol, where: str) -> None:
     check_fractions(protocol.label_fractions, f'{where}: label_fractions')
     check_left_out(protocol, f'{where}: left_out')
     sections: tuple[tuple[str, Sequence[str]], ...] = (
-        ('pretraining', ('data', 'options')),
+        ('pretraining', ('data', 'options', 'per_seed')),
         ('finetuning', ('options', 'few_labels')),
         ('family', ('baseline', 'alpha')),
         ('synthetic', ('frames', 'size')),
@@ -426,6 +432,8 @@ def check_protocol(protocol: Protocol, where: str) -> None:
                     f"there is no key '{key}'.{did_you_mean(str(key), known)}",
                     f'It takes: {", ".join(known)}.',
                 )
+    if not isinstance(protocol.pretraining.get('per_seed', False), bool):
+        raise ConfigError(f'{where}: pretraining.per_seed', 'it is neither true nor false.', 'Correct the value.')
     check_options(protocol.pretraining, 'options', ('all', *protocol.methods), f'{where}: pretraining')
     check_options(protocol.finetuning, 'options', ('all', *TASKS, *protocol.tasks), f'{where}: finetuning')
     check_options(protocol.finetuning, 'few_labels', protocol.label_fractions, f'{where}: finetuning')

@@ -11,6 +11,7 @@ from vasomim.benchmark.entries import Task
 from vasomim.benchmark.store import Store, digest, name_of, write_atomically
 
 PRETRAIN, FINETUNE = 'pretraining', 'cell'
+SCRATCH = 'scratch'  # Takes the place of a hash of weights in the inputs of a cell.
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class Job:
     def title(self) -> str:
         """What a person calls it."""
         if self.kind == PRETRAIN:
-            return f'pre-training {self.inputs["method"]}'
+            seed = f', seed {self.inputs["seed"]}' if self.inputs['seed'] else ''
+            return f'pre-training {self.inputs["method"]}{seed}'
         fraction = self.inputs['label_fraction']
         part = f', {fraction:.0%} of the labels' if fraction != 1 else ''
         return f'{self.inputs["task"]} / {self.inputs["method"]} / seed {self.inputs["seed"]}{part}'

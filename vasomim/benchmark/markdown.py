@@ -159,7 +159,7 @@ def cost_rows(table: Table) -> tuple[list[str], list[list[str]]]:
 
 
 def costs(row: Table) -> list[str]:
-    """Return device-hours of the cells, as predicted, and of the pre-training that they share, memory and devices."""
+    """Return device-hours of the cells, as predicted, and of their pre-trainings, memory and devices."""
     if row['hours'] is None:
         return [MISSING, '', '', '', '']
     spent = [NONE if row[key] is None else hours(row[key]) for key in ('predicted_hours', 'pretraining_hours')]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vasomim import __version__
 from vasomim.benchmark.entries import Entries, Method, Protocol, Task, check_fractions
-from vasomim.benchmark.jobs import FINETUNE, PRETRAIN, Job, encoder_of
+from vasomim.benchmark.jobs import FINETUNE, PRETRAIN, SCRATCH, Job, encoder_of, weights_input
 from vasomim.benchmark.resolve import (
     Fingerprints,
     config_hash,
@@ -26,7 +26,6 @@ from vasomim.errors import CheckpointError, ConfigError, DatasetError, VasoMIMEr
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-SCRATCH = 'scratch'
 AXES = ('task', 'method', 'seed', 'label_fraction')
 
 
@@ -57,7 +56,7 @@ class Plan:
 
     Attributes:
         protocol: After the selection.
-        pretrainings: One per method that pre-trains.
+        pretrainings: One per method that pre-trains, or one for each of its seeds.
         cells: In the order of task, method, label fraction and seed.
         problems: What keeps cells from running, each once.
     """
@@ -71,6 +70,21 @@ class Plan:
     def jobs(self) -> list[Job]:
         """All jobs, pre-trainings first."""
         return [*self.pretrainings, *self.cells]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Where a cell's encoder comes from.
+
+    Attributes:
+        hashed: What names it in the inputs of a cell.
+        file: Its checkpoint; None from scratch.
+        job: The pre-training that makes it.
+    """
+
+    hashed: str
+    file: Path | None = None
+    job: Job | None = None
 
 
 def select(protocol: Protocol, only: Sequence[str], seeds: int | None, fractions: str | None) -> Protocol:
@@ -142,10 +156,10 @@ def make_plan(entries: Entries, protocol: Protocol, settings: Settings) -> Plan:
     """
     fingerprints = Fingerprints(settings.work_dir / 'fingerprints.json')
     problems: dict[str, VasoMIMError] = {}
-    weights: dict[str, tuple[str, Job | None, Path | None]] = {}
+    weights: dict[str, dict[int, Encoder]] = {}
     for name in dict.fromkeys(method for _, method, _ in protocol.planned()):
         try:
-            weights[name] = encoder_source(entries.method(name), protocol, settings, fingerprints)
+            weights[name] = encoders_of(entries.method(name), protocol, settings, fingerprints)
         except (DatasetError, CheckpointError) as error:
             problems.setdefault(str(error), error)
     cells: list[Job] = []
@@ -154,26 +168,28 @@ def make_plan(entries: Entries, protocol: Protocol, settings: Settings) -> Plan:
         for method_name in protocol.methods:
             method = entries.method(method_name)
             try:
-                made = cells_of(task, method, entries, protocol, settings, fingerprints, weights.get(method_name))
+                made = cells_of(task, method, entries, protocol, settings, fingerprints, weights.get(method_name, {}))
             except DatasetError as error:
                 problems.setdefault(str(error), error)
             else:
                 cells.extend(made)
-    pretrainings = [job for _, job, _ in weights.values() if job is not None]
-    return Plan(protocol, pretrainings, cells, list(problems.values()))
+    pretrainings = {
+        encoder.job.name: encoder.job for of in weights.values() for encoder in of.values() if encoder.job is not None
+    }
+    return Plan(protocol, list(pretrainings.values()), cells, list(problems.values()))
 
 
-def encoder_source(
+def encoders_of(
     method: Method, protocol: Protocol, settings: Settings, fingerprints: Fingerprints
-) -> tuple[str, Job | None, Path | None]:
-    """Return what names a method's encoder in the inputs of its cells, the job that makes it, and its file.
+) -> dict[int, Encoder]:
+    """Return the encoder of a method for each seed of the study.
 
     Raises:
         DatasetError: If the frames of its pre-training are missing.
         CheckpointError: If its checkpoint is missing.
     """
     if method.kind == 'scratch':
-        return SCRATCH, None, None
+        return dict.fromkeys(protocol.seeds, Encoder(SCRATCH))
     if method.kind == 'checkpoint':
         assert method.checkpoint is not None
         beside = Path(method.origin).parent / method.checkpoint
@@ -182,13 +198,26 @@ def encoder_source(
             raise CheckpointError(
                 method.checkpoint, f"the checkpoint of method '{method.name}' is missing.", 'Correct its entry.'
             )
-        return file_sha256(path), None, path.resolve()
-    cfg = pretraining_config(method, protocol, settings.data_root)
+        return dict.fromkeys(protocol.seeds, Encoder(file_sha256(path), path.resolve()))
+    if protocol.per_seed:
+        return {seed: pretrained(method, protocol, settings, fingerprints, seed) for seed in protocol.seeds}
+    return dict.fromkeys(protocol.seeds, pretrained(method, protocol, settings, fingerprints, 0))
+
+
+def pretrained(
+    method: Method, protocol: Protocol, settings: Settings, fingerprints: Fingerprints, seed: int
+) -> Encoder:
+    """Return the encoder that a method's pre-training with a seed makes.
+
+    Raises:
+        DatasetError: If its frames are missing.
+    """
+    cfg = pretraining_config(method, protocol, settings.data_root, seed)
     inputs = {
         'method': method.name,
         'config': config_hash(cfg),
         'data': frames_hash(cfg, fingerprints),
-        'seed': 0,
+        'seed': seed,
         'code': __version__,
     }
     if settings.processes > 1:  # Each brings a batch of its own, so that other weights come out.
@@ -203,9 +232,9 @@ def encoder_source(
         threads=settings.threads,
         processes=settings.processes,
         smoke=protocol.smoke,
-        command=command(protocol, settings, {'method': method.name}),
+        command=command(protocol, settings, {'method': method.name, **({'seed': seed} if protocol.per_seed else {})}),
     )
-    return digest(inputs), job, encoder_of(job.folder)
+    return Encoder(weights_input(inputs), encoder_of(job.folder), job)
 
 
 def cells_of(
@@ -215,9 +244,9 @@ def cells_of(
     protocol: Protocol,
     settings: Settings,
     fingerprints: Fingerprints,
-    weights: tuple[str, Job | None, Path | None] | None,
+    weights: Mapping[int, Encoder],
 ) -> list[Job]:
-    """Return the cells of a task and a method; none where its encoder cannot be made.
+    """Return the cells of a task and a method; none where its encoders, by seed, cannot be made.
 
     Raises:
         DatasetError: If the data of the task, or of a further test, are missing.
@@ -225,12 +254,12 @@ def cells_of(
     also = [entries.task(name) for name in task.also_test if name in protocol.tasks]
     folders = {other.name: prepared_folder(other, settings) for other in (task, *also)}
     data = [fingerprints.prepared(folder) for folder in folders.values() if folder is not None]
-    if weights is None:
+    if not weights:
         return []
-    hashed, pretraining, encoder = weights
     cells = []
     for fraction in protocol.label_fractions:
         for seed in protocol.seeds if protocol.plans(task.name, method.name, fraction) else ():
+            encoder = weights[seed]
             configs = {}
             for other in (task, *also) if task.config is not None else ():
                 cfg = finetuning_config(other, method, protocol, seed, fraction, settings.data_root)
@@ -244,7 +273,7 @@ def cells_of(
                 'label_fraction': fraction,
                 'config': config_hash(main) if main is not None else digest([task.task, task.options]),
                 'data': digest(data),
-                'weights': hashed,
+                'weights': encoder.hashed,
                 'code': __version__,
             }
             cells.append(
@@ -256,8 +285,8 @@ def cells_of(
                     config=config_text(with_predictions(main)) if main is not None else '',
                     task=task,
                     data=folders[task.name],
-                    encoder=encoder,
-                    pretraining=pretraining.name if pretraining is not None else None,
+                    encoder=encoder.file,
+                    pretraining=encoder.job.name if encoder.job is not None else None,
                     also={
                         other.name: {
                             'task': other,

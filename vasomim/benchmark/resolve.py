@@ -93,13 +93,14 @@ def finetuning_config(
     return checked(cfg)
 
 
-def pretraining_config(method: Method, protocol: Protocol, data_root: str | None = None) -> Config:
-    """Return the config of a method's pre-training, seed 0.
+def pretraining_config(method: Method, protocol: Protocol, data_root: str | None = None, seed: int = 0) -> Config:
+    """Return the config of a method's pre-training.
 
     Args:
         method: Its options come first, then those of the protocol for all methods, then those for this one.
         protocol: See :class:`vasomim.benchmark.entries.Protocol`.
         data_root: Takes the place of ``data``.
+        seed: Of the pre-training.
 
     Raises:
         ConfigError: If the config does not exist, or a key of the options does not.
@@ -116,7 +117,7 @@ def pretraining_config(method: Method, protocol: Protocol, data_root: str | None
     wanted = method.data or protocol.pretraining.get('data')
     folder = data_folder(wanted or cfg.train_dataloader.dataset.data_root, data_root)
     use_data(cfg, str(folder))
-    cfg.randomness = dict(cfg.get('randomness') or {}, seed=0)
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
     return checked(cfg)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from vasomim.benchmark import statistics
 from vasomim.benchmark.entries import Entries, Method, Protocol, Task
+from vasomim.benchmark.jobs import SCRATCH, weights_input
 from vasomim.benchmark.store import FAILED, FINISHED, Cell, Store
 
 SMALLER_IS_BETTER = {'HD95'}
@@ -135,16 +136,20 @@ def build(
         seeds=list(protocol.seeds),
         fractions=list(protocol.label_fractions),
         reported=list(reported),
-        notes=notes(protocol, cells, chosen),
+        notes=notes(protocol, cells, chosen, {item.name: item.title for item in methods}),
     )
     draws: list[np.ndarray] = []
     means: list[list[float]] = []
     for task in tasks:
         add_task(table, store, protocol, task, chosen, draws, means)
     add_ranks(table, protocol, draws, means)
+    curves: dict[str, list[dict[str, Any]]] = {}  # Of the first seed of those whose encoders are shown.
+    used = {cell.inputs.get('weights') for cell in chosen.values()}
     for item in store.pretrainings():
-        if item.method in protocol.methods and belongs(item, protocol):
-            table.convergence.append({'kind': 'pre-training', 'method': item.method, 'task': None, 'curve': item.curve})
+        if item.method in protocol.methods and weights_input(item.inputs) in used:
+            curves.setdefault(item.method, item.curve)
+    for method, curve in curves.items():
+        table.convergence.append({'kind': 'pre-training', 'method': method, 'task': None, 'curve': curve})
     return table
 
 
@@ -196,7 +201,7 @@ def method_of(name: str, entries: Entries | None) -> Method:
     return entries.methods[name] if entries is not None and name in entries.methods else Method(name, name, 'unknown')
 
 
-def notes(protocol: Protocol, cells: Sequence[Cell], chosen: dict[Any, Cell]) -> list[str]:
+def notes(protocol: Protocol, cells: Sequence[Cell], chosen: dict[Any, Cell], titles: Mapping[str, str]) -> list[str]:
     """Return what a reader has to know."""
     found = [
         'The unit of every test is the image. Where patients are unknown (ARCADE), images of one patient are not '
@@ -206,12 +211,25 @@ def notes(protocol: Protocol, cells: Sequence[Cell], chosen: dict[Any, Cell]) ->
     ]
     if protocol.smoke:
         found.insert(0, 'A smoke run on simulated data: the figures show that everything works, and nothing else.')
+    shared = [title for name, title in titles.items() if one_encoder(chosen, name)]
+    if shared:
+        found.append(
+            f'All seeds of {", ".join(shared)} start from one encoder each: deviations, intervals and tests cover the '
+            'seed of the fine-tuning, not that of the pre-training.'
+        )
     if len(cells) > len(chosen):
         found.append(f'{len(cells) - len(chosen)} older results of the same cells, from other inputs, are not shown.')
     for task in protocol.tasks:
         if len({cell.inputs.get('data') for key, cell in chosen.items() if key[0] == task}) > 1:
             found.append(f'{task}: results come from different versions of the data. They are not compared.')
     return found
+
+
+def one_encoder(chosen: dict[Any, Cell], method: str) -> bool:
+    """Return whether several seeds of a method start from the same trained encoder."""
+    found = [(cell.inputs.get('weights'), cell.seed) for cell in chosen.values() if cell.method == method]
+    weights = {hashed for hashed, _ in found if hashed not in (None, SCRATCH)}
+    return len({seed for hashed, seed in found if hashed in weights}) > len(weights) > 0
 
 
 def add_task(
@@ -308,7 +326,11 @@ def result(
             low, high = statistics.bootstrap_interval(arrays[metric], strata, draws=DRAWS)
         metrics[metric] = {'mean': mean, 'deviation': deviation, 'low': low, 'high': high, 'by_seed': by_seed}
     hours = [cell.cost.get('seconds', 0.0) * cell.cost.get('devices', 1) / 3600 for cell in there]
-    spent = [cell.cost['pretraining_seconds'] for cell in there if cell.cost.get('pretraining_seconds') is not None]
+    spent = {  # Cells that share an encoder share its cost.
+        cell.inputs.get('weights'): cell.cost['pretraining_seconds']
+        for cell in there
+        if cell.cost.get('pretraining_seconds') is not None
+    }
     predicted = [cell.cost.get('predicted_seconds') for cell in finished]
     return {
         'task': task.name,
@@ -323,7 +345,7 @@ def result(
         ],
         'metrics': metrics,
         'hours': sum(hours) if there else None,
-        'pretraining_hours': max(spent) / 3600 if spent else None,
+        'pretraining_hours': sum(spent.values()) / 3600 if spent else None,
         'predicted_hours': None if not predicted or None in predicted else sum(p or 0.0 for p in predicted) / 3600,
         'devices': sorted({str(cell.cost.get('device', 'unknown')) for cell in there}),
         'memory_gb': max((cell.cost.get('peak_memory_gb') or 0.0 for cell in there), default=None),
