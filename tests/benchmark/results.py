@@ -34,6 +34,7 @@ def fill(folder: Path, command: str = 'vasomim benchmark run --protocol study') 
                 for seed in PROTOCOL.seeds:
                     if (task.name, method, seed, fraction) != MISSING:
                         write(store, task, method, seed, fraction, command)
+    store.write_study(PROTOCOL.name, {cell.place: cell.cell for cell in store.cells(None)})
     for seed in PROTOCOL.seeds:
         curve = [{'epoch': epoch, 'loss_rec': 1 / (epoch + seed)} for epoch in (1, 2, 3)]
         for method in METHODS[:2]:

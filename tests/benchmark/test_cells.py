@@ -137,7 +137,7 @@ def test_the_page_shows_what_the_models_see_in_simulated_frames(undisturbed) -> 
 
 def test_a_submission_is_computed_again_and_a_changed_one_is_found(undisturbed) -> None:
     places = ('--results', 'results', '--work-dir', 'work')
-    finish(benchmark('submit', 'own.zip', *places, cwd=undisturbed))
+    finish(benchmark('submit', 'own.zip', *COMMON[:-2], *places, cwd=undisturbed))
     checks = ('--data', 'data', '--entries', 'mine.yaml')
     assert '0 differences' in finish(benchmark('verify', 'own.zip', *checks, cwd=undisturbed))
     cell = next(cell for cell in Store(undisturbed / 'results').cells() if cell.task == 'caxf')
@@ -148,11 +148,15 @@ def test_a_submission_is_computed_again_and_a_changed_one_is_found(undisturbed) 
             if name == f'predictions/{cell.cell}/test/{case}.png':
                 mask = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
                 content = cv2.imencode('.png', 1 - mask)[1].tobytes()
+            if name == f'results/{cell.cell}.json':
+                content = content.replace(b'"finished"', b'"Finished"', 1)
             new.writestr(name, content)
     process = benchmark('verify', 'forged.zip', *checks, cwd=undisturbed)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 1
     assert f'{case}.png: it is not the file that was packed' in output and f'DSC of {case} is' in output
+    assert f'results/{cell.cell}.json: its checksum does not fit' in output
+    assert 'width/thin/DSC is' in output
 
 
 def test_a_changed_input_is_another_cell(place) -> None:
@@ -174,6 +178,33 @@ def test_a_changed_input_is_another_cell(place) -> None:
     assert names() != first
     mask.write_bytes(content)
     assert names() == first
+
+
+def test_a_selection_of_tasks_changes_no_cell(place) -> None:
+    entries = load_entries([place / 'mine.yaml'])
+    other = replace(entries.task('caxf'), name='again', also_test=())
+    tasks = {**entries.tasks, 'again': other, 'caxf': replace(entries.task('caxf'), also_test=('again', 'nowhere'))}
+    tasks['nowhere'] = replace(other, name='nowhere', data='data/nowhere')
+    study = replace(entries.protocol('tiny'), tasks=('caxf', 'again', 'nowhere'), methods=('scratch',))
+    entries = replace(entries, tasks=tasks, protocols={'tiny': study})
+    settings = Settings(place / 'results', place / 'work', str(place / 'data'))
+    whole, part = (make_plan(entries, select(study, only, None, None), settings) for only in ([], ['task=caxf']))
+    assert [cell.name for cell in part.cells] == [cell.name for cell in whole.cells if cell.inputs['task'] == 'caxf']
+    assert [set(cell.also) for cell in part.cells] == [{'again'}]  # The data of the other are not here.
+    assert (len(whole.problems), len(part.problems)) == (1, 0)
+
+
+def test_the_weights_of_a_segmentor_are_an_input(place) -> None:
+    entries = load_entries()
+    protocol = replace(entries.protocol('smoke'), methods=('vasomim',), tasks=('caxf',))
+    names = []
+    for content, file in ((b'one', 'weights.pth'), (b'two', 'weights.pth'), (b'one', 'moved.pth')):
+        (place / file).write_bytes(content)
+        options = {'vasomim': {'model.segmentor.weights': str(place / file)}}
+        study = replace(protocol, pretraining={'data': 'data/pretraining', 'options': options})
+        (job,) = make_plan(entries, study, Settings(place / 'r', place / 'w', str(place / 'data'))).pretrainings
+        names.append(job.name)
+    assert names[0] != names[1] and names[0] == names[2]
 
 
 def test_seeds_may_have_a_pretraining_each(place) -> None:

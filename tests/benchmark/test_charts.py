@@ -1,10 +1,11 @@
 """Axes of the charts: round numbers that lie inside and differ from one another."""
 
+import re
 from itertools import pairwise
 
 import pytest
 
-from vasomim.benchmark.charts import curves, ticks
+from vasomim.benchmark.charts import curves, intervals, ticks
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,13 @@ def test_ticks_are_round_inside_and_distinct(low, high):
     assert len({label for _, label in found}) == len(found)
     steps = {round(second[0] - first[0], 9) for first, second in pairwise(found)}
     assert len(steps) == 1
+
+
+def test_an_interval_may_end_at_zero():
+    page = intervals('DSC', [('one', 0.5, 0.0, 1.0), ('other', 0.5, 0.25, 1.0)], 100.0)
+    ends = [float(x) for x in re.findall(r'class="bar" x1="([0-9.]+)"', page)]
+    middle = [float(x) for x in re.findall(r'circle cx="([0-9.]+)"', page)]
+    assert ends[0] < ends[1] < middle[0] and middle[0] - ends[0] == pytest.approx(2 * (middle[1] - ends[1]), abs=0.2)
 
 
 def test_epochs_are_whole_numbers():

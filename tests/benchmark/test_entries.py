@@ -12,6 +12,7 @@ from vasomim.benchmark.plan import select
 from vasomim.errors import ConfigError
 
 PROTOCOL = 'protocols:\n  - {name: p, title: P, tasks: [xcav], methods: [mae, scratch],'
+TASK = 'tasks:\n  - {name: t, title: T, dataset: d, task: segmentation, config: c.py, data: d,'
 METHOD = 'methods:\n  - {name: mine, title: Mine, kind: checkpoint, checkpoint: mine.pth}\n'
 
 
@@ -71,6 +72,10 @@ def test_an_installed_package_adds_its_entries(tmp_path, monkeypatch) -> None:
         ('methods: [', 'cannot be read as YAML'),
         ('methods:\n  - {name: mae, title: M, kind: scratch}\n', "'mae' is in .* already"),
         ('tasks:\n  - {name: t, title: T, dataset: d, task: segmentaton}\n', "Did you mean 'segmentation'"),
+        (f'{TASK} metrics: [DSC, cldice]}}\n', "Did you mean 'clDice'"),
+        (f'{TASK} subgroups: [widht]}}\n', "Did you mean 'width'"),
+        (f'{TASK.replace("segmentation", "detection")} metrics: [mAP_50]}}\n', "Did you mean 'mAP50'"),
+        (f'{PROTOCOL} family: {{alpha: 5}}}}\n', 'no level of a test'),
         ("tasks:\n  - {name: t, title: T, dataset: d, task: 'a:b', primary: IoU}\n", 'not among the metrics'),
         ('protocols:\n  - {name: p, title: P, tasks: [], methods: [mae]}\n', 'no cells'),
         ('protocols:\n  - {name: p, title: P, tasks: [xcav], methods: [mae], label_fractions: [2.0]}\n', 'no part'),
@@ -97,6 +102,9 @@ def test_an_unknown_task_or_method_gets_a_suggestion(tmp_path) -> None:
         load_entries([write(tmp_path / 'mine.yaml', text)]).protocol('p')
     with pytest.raises(ConfigError, match="Did you mean 'simmim'"):
         load_entries().method('simmin')
+    text = f'{TASK} also_test: [xcavv]}}\nprotocols:\n  - {{name: p, title: P, tasks: [t], methods: [mae]}}\n'
+    with pytest.raises(ConfigError, match="Did you mean 'xcav"):
+        load_entries([write(tmp_path / 'also.yaml', text)]).protocol('p')
 
 
 def test_cells_are_selected() -> None:

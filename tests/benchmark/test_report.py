@@ -61,8 +61,9 @@ def test_markdown_names_what_is_missing_and_why(pages: Path) -> None:
     assert 'OutOfMemory: too &lt;large> & too & many' in text
     assert 'images of one patient are not independent' in text
     assert '70 of its 72 cells have a result' in text
-    widths = {line.count('|') for line in text.split('\n\n')[2].splitlines() if line.startswith('|')}
-    assert len(widths) <= 1
+    tables = [part.splitlines() for part in text.split('\n\n') if part.startswith('|')]
+    assert len(tables) > 3
+    assert all(len({line.replace('\\|', '').count('|') for line in rows}) == 1 for rows in tables)
 
 
 def test_csv_is_read_back(store: Store, pages: Path) -> None:
@@ -169,3 +170,16 @@ def test_the_verb_writes_the_pages_beside_the_results(tmp_path):
     assert main('benchmark', ['report', '--protocol', 'smoke', '--results', str(tmp_path / 'results')]) == 0
     assert '# Smoke run' in (tmp_path / 'leaderboard/LEADERBOARD.md').read_text(encoding='utf-8')
     assert (tmp_path / 'leaderboard/leaderboard.html').is_file()
+
+
+def test_pages_of_another_study_are_not_overwritten(tmp_path, capsys):
+    places = ['--results', str(tmp_path / 'results')]
+    assert main('benchmark', ['report', '--protocol', 'smoke', *places]) == 0
+    before = (tmp_path / 'leaderboard/LEADERBOARD.md').read_bytes()
+    assert main('benchmark', ['report', '--protocol', 'arcade_cpu', *places]) == 2
+    assert "pages of study 'smoke'" in capsys.readouterr().err
+    assert (tmp_path / 'leaderboard/LEADERBOARD.md').read_bytes() == before
+    options = ['--output', str(tmp_path / 'other'), '--seeds', '1', '--only', 'task=arcade_v']
+    assert main('benchmark', ['report', '--protocol', 'arcade_cpu', *places, *options]) == 0
+    text = (tmp_path / 'other/LEADERBOARD.md').read_text(encoding='utf-8')
+    assert 'ARCADE-S boxes' not in text and 'One seed was planned' in text

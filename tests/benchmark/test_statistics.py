@@ -31,10 +31,27 @@ def test_bootstrap_is_that_of_scipy() -> None:
 
 
 def test_bootstrap_equals_a_loop_over_draws() -> None:
-    scores = RNG.normal(size=(3, 25)) + np.arange(3)[:, None]
+    scores = RNG.normal(size=(3, 25)) + 0.3 * np.arange(3)[:, None]
     rng = np.random.default_rng(3)
-    means = [scores[rng.integers(0, 3, 3)][:, rng.integers(0, 25, 25)].mean() for _ in range(20_000)]
-    assert ours.bootstrap_interval(scores, draws=20_000) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.03)
+    means = []
+    for quantile in stats.t.ppf(rng.random(20_000), df=2):
+        by_seed = scores[:, rng.integers(0, 25, 25)].mean(axis=1)
+        means.append(by_seed.mean() + quantile * by_seed.std(ddof=1) / np.sqrt(3))
+    wanted = np.percentile(means, [2.5, 97.5])
+    assert ours.bootstrap_interval(scores, draws=20_000) == pytest.approx(wanted, abs=0.05 * np.ptp(wanted))
+
+
+@pytest.mark.parametrize('seeds', [2, 3, 5])
+@pytest.mark.parametrize('of_seeds', [0.0, 0.5, 3.0])
+def test_an_interval_covers_the_true_mean_as_often_as_it_says(seeds: int, of_seeds: float) -> None:
+    rng = np.random.default_rng(seeds)
+    covered = []
+    for repeat in range(400):
+        images = rng.normal(0, 1, 40)
+        scores = images + rng.normal(0, of_seeds / np.sqrt(40), (seeds, 1)) + rng.normal(0, 0.1, (seeds, 40))
+        low, high = ours.bootstrap_interval(scores, draws=600, seed=repeat)
+        covered.append(low <= 0 <= high)
+    assert 0.91 <= np.mean(covered) <= 0.995
 
 
 def test_strata_keep_their_sizes() -> None:
@@ -52,7 +69,8 @@ def test_shared_seeds_leave_a_constant_difference_constant() -> None:
     paired, apart = (ours.bootstrap_means(both, shared_seeds=shared) for shared in (True, False))
     assert (paired[:, 1] - paired[:, 0]).tolist() == pytest.approx([0.5] * len(paired))
     assert np.std(apart[:, 1] - apart[:, 0]) > 1
-    np.testing.assert_allclose(paired[:, 0].std(), apart[:, 0].std(), rtol=0.1)
+    spreads = [np.ptp(np.percentile(drawn[:, 0], [25, 75])) for drawn in (paired, apart)]
+    np.testing.assert_allclose(*spreads, rtol=0.1)
 
 
 def test_bootstrap_of_missing_scores_is_missing() -> None:

@@ -63,8 +63,9 @@ def test_cells_of_a_failed_pretraining_wait_for_nothing(tmp_path: Path) -> None:
 
     inputs = {'method': 'mae', 'seed': 0}
     store = Store(tmp_path / 'results')
-    store.write_pretraining(Pretraining(name_of(inputs), inputs, 'failed', error={'kind': 'x', 'message': 'y'}))
-    common = {'results': str(store.folder), 'claim': str(tmp_path / 'none'), 'predicted': None}
+    error = {'kind': 'x', 'message': 'y'}
+    store.write_pretraining(Pretraining(name_of(inputs), inputs, 'failed', error=error, finished='in this run'))
+    common = {'results': str(store.folder), 'claim': str(tmp_path / 'none'), 'predicted': None, 'failed': None}
     jobs = [
         {**common, 'kind': 'pretraining', 'name': name_of(inputs), 'title': 'first', 'pretraining': None},
         {**common, 'kind': 'cell', 'name': 'f' * 16, 'title': 'second', 'pretraining': name_of(inputs)},
@@ -72,6 +73,9 @@ def test_cells_of_a_failed_pretraining_wait_for_nothing(tmp_path: Path) -> None:
     queue = tmp_path / 'queue.json'
     queue.write_text(json.dumps({'slots': 1, 'run': str(tmp_path / 'none'), 'jobs': jobs}))
     assert [row.state for row in read_status(queue).rows] == ['failed', 'not run']
+    jobs[0]['failed'] = 'in this run'  # It was the run before that it failed in: this one tries it again.
+    queue.write_text(json.dumps({'slots': 1, 'run': str(tmp_path / 'none'), 'jobs': jobs}))
+    assert [row.state for row in read_status(queue).rows] == ['waiting', 'waiting']
 
 
 @pytest.mark.parametrize(('seconds', 'text'), [(None, ''), (5.4, '0:05'), (3599.6, '1:00:00'), (36000, '10:00:00')])

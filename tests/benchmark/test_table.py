@@ -14,8 +14,10 @@ import pytest
 from tests.benchmark.results import ENTRIES, IMAGES, PROTOCOL, fill
 from vasomim.benchmark.markdown import main_rows
 from vasomim.benchmark.statistics import minimum_detectable_difference
-from vasomim.benchmark.store import Store
+from vasomim.benchmark.store import Store, StoreError
 from vasomim.benchmark.table import Leaderboard, add_comparisons, build
+
+METHODS = [{'name': name} for name in ('mae', 'better')]
 
 
 @pytest.fixture(scope='module')
@@ -38,7 +40,7 @@ def test_means_are_those_of_the_cells(store: Store, table: Leaderboard) -> None:
     assert figures['deviation'] == pytest.approx(np.std(wanted, ddof=1))
     assert figures['low'] < figures['mean'] < figures['high']
     assert row['hours'] == pytest.approx(0.3)
-    assert row['command'].endswith('seed=0')
+    assert row['command'].endswith('--protocol study --only task=arcade_v method=mae label_fraction=1.0')
 
 
 def test_a_pretraining_that_all_seeds_share_is_counted_once_and_told(table: Leaderboard) -> None:
@@ -58,10 +60,22 @@ def test_missing_and_failed_cells_have_no_mean_and_no_rank(table: Leaderboard) -
     assert np.isnan(failed['metrics']['DSC']['mean'])
     assert np.isnan(missing['metrics']['mAP']['mean'])
     ranks = {row['method']: row for row in table.ranks}
-    assert np.isnan(ranks['scratch']['rank'])
-    assert np.isnan(ranks['vasomim']['rank'])
-    assert ranks['vasomim']['missing'] == ['stenosis']
-    assert ranks['mae']['rank'] == ranks['mae_again']['rank'] == pytest.approx((2.5 + 2.5 + 1.5) / 3)
+    assert all(np.isnan([row['rank'], row['high'], row['borda']]).all() for row in table.ranks)  # Else mae would gain.
+    assert {method: row['missing'] for method, row in ranks.items() if row['missing']} == {
+        'vasomim': ['stenosis'],
+        'scratch': ['xcav'],
+    }
+
+
+def test_ranks_of_a_complete_study(store: Store) -> None:
+    table = build(store, replace(PROTOCOL, tasks=('arcade_v',)), ENTRIES)
+    assert {row['method']: row['rank'] for row in table.ranks} == {
+        'vasomim': 1.0,
+        'mae': 2.5,
+        'mae_again': 2.5,
+        'scratch': 4.0,
+    }
+    assert all(row['low'] <= row['rank'] <= row['high'] for row in table.ranks)
 
 
 def test_mae_under_another_name_ties_with_mae_and_a_large_shift_is_found(table: Leaderboard) -> None:
@@ -90,15 +104,16 @@ def test_few_labels_are_compared_as_well(table: Leaderboard, store: Store) -> No
 
 
 def test_what_the_study_leaves_out_is_neither_missing_nor_ranked_nor_in_a_family(store: Store) -> None:
-    parts = ({'task': ['xcav', 'stenosis'], 'method': ['mae_again']}, {'label_fraction': [0.1], 'method': ['scratch']})
-    whole, table = build(store, PROTOCOL, ENTRIES), build(store, replace(PROTOCOL, left_out=parts), ENTRIES)
-    assert len(table.results) == len(whole.results) - 2 * 2 - 3
+    study = replace(PROTOCOL, tasks=('arcade_v', 'xcav'), methods=('vasomim', 'mae', 'mae_again'))
+    parts = ({'task': ['xcav'], 'method': ['mae_again']}, {'label_fraction': [0.1], 'method': ['vasomim']})
+    whole, table = build(store, study, ENTRIES), build(store, replace(study, left_out=parts), ENTRIES)
+    assert len(table.results) == len(whole.results) - 2 - 2
     with pytest.raises(KeyError):
         table.result('xcav', 'mae_again')
-    assert [task['planned'] for task in table.tasks] == [3, 2, 2]
-    assert [row['method'] for row in table.ranks] == ['vasomim', 'mae', 'scratch']
+    assert [task['planned'] for task in table.tasks] == [2, 1]
+    assert [row['method'] for row in table.ranks] == ['vasomim', 'mae']
     ranks = {row['method']: row for row in table.ranks}
-    assert ranks['mae']['rank'] == pytest.approx((2 + 2 + 1) / 3)  # mae_again takes no place on ARCADE-V either.
+    assert ranks['mae']['rank'] == 2  # mae_again, which ties with it, takes no place on ARCADE-V either.
     rows = {
         board: next(row for row in board_table.comparisons if (row['task'], row['method']) == ('xcav', 'vasomim'))
         for board, board_table in (('whole', whole), ('part', table))
@@ -129,9 +144,32 @@ def test_results_of_another_protocol_are_not_taken(store: Store) -> None:
     assert {row['status'] for row in other.results} == {'missing'}
 
 
-def test_without_a_protocol_everything_is_shown(store: Store) -> None:
-    assert len(build(store).results) == 3 * 4 * 2
-    assert build(Store(store.folder / 'none')).results == []
+def test_cells_of_other_settings_are_not_mixed_in(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    place = ('arcade_v', 'mae', 1.0, 1)
+    store.write_study(PROTOCOL.name, {place: '0123456789abcdef'})  # As a run plans it after a change.
+    table = build(store, PROTOCOL, ENTRIES)
+    assert (table.result('arcade_v', 'mae')['status'], table.result('arcade_v', 'mae')['seeds']) == ('incomplete', 2)
+    assert table.result('arcade_v', 'mae', 0.1)['status'] == 'finished'
+    assert not [row for row in table.comparisons if (row['task'], row['fraction']) == ('arcade_v', 1.0)]
+    path = tmp_path / 'studies' / 'study.json'
+    path.write_text(path.read_text().replace('0123456789abcdef', 'f' * 16))
+    with pytest.raises(StoreError, match='edited by hand'):
+        build(store, PROTOCOL, ENTRIES)
+
+
+def test_a_difference_is_significant_only_if_other_seeds_would_not_undo_it() -> None:
+    rng = np.random.default_rng(3)
+    mae = rng.uniform(0.4, 0.6, (3, 200))
+    found = {}
+    for name, gains in {'of one seed': (0.0, 0.0, 0.06), 'of all seeds': (0.02, 0.02, 0.02)}.items():
+        table = Leaderboard('', '', False, {'baseline': 'mae', 'alpha': 0.05}, METHODS, [], [0, 1, 2], [1.0])
+        better = mae + np.array(gains)[:, None] + rng.normal(0, 0.01, mae.shape)
+        add_comparisons(table, ENTRIES.task('xcav'), 1.0, 'DSC', {'mae': mae, 'better': better}, size=1)
+        (row,) = table.comparisons
+        assert row['p_holm'] < 0.001 and row['difference'] == pytest.approx(0.02, abs=0.002)
+        found[name] = row['significant'], [len(group) for group in table.ties[0]['groups']]
+    assert found == {'of one seed': (False, [2]), 'of all seeds': (True, [1, 1])}
 
 
 def test_different_data_are_not_compared(tmp_path: Path, store: Store) -> None:
@@ -142,6 +180,7 @@ def test_different_data_are_not_compared(tmp_path: Path, store: Store) -> None:
         inputs = {**cell.inputs, 'data': 'other' if cell.method == 'mae' else 'd'}
         scores = store.scores(cell)
         mixed.write_cell(replace(cell, cell=name_of(inputs), inputs=inputs, tables={}), {'': scores})
+    mixed.write_study(PROTOCOL.name, {cell.place: cell.cell for cell in mixed.cells()})
     table = build(mixed, PROTOCOL, ENTRIES)
     assert not table.comparisons
     assert any('different versions of the data' in note for note in table.notes)

@@ -239,7 +239,11 @@ def write_cell(job: Job, outcomes: Any, claim: Claim, started: str) -> None:
         subgroups=without_nan(own.subgroups),
         cases=len(own.table.cases),
         also={
-            name: {'scores': without_nan(outcome.scores), 'cases': len(outcome.table.cases)}
+            name: {
+                'scores': without_nan(outcome.scores),
+                'cases': len(outcome.table.cases),
+                'data': job.also[name]['fingerprint'],
+            }
             for name, outcome in also.items()
         },
         curve=without_nan(own.curve),

@@ -82,7 +82,8 @@ def intervals(title: str, rows: Sequence[tuple[str, float | None, float | None, 
             said.append(f'{label} missing')
             continue
         parts.append(text(LEFT, y - 10, label))
-        places = [LEFT + (WIDTH - LEFT - RIGHT) * (v - low) / (high - low) for v in (mean, bottom or mean, top or mean)]
+        ends = (mean, mean if bottom is None else bottom, mean if top is None else top)
+        places = [LEFT + (WIDTH - LEFT - RIGHT) * (value - low) / (high - low) for value in ends]
         parts += [line(places[1], y, places[2], y, 'bar'), f'<circle cx="{places[0]:.1f}" cy="{y}" r="5"/>']
         said.append(f'{label} {unit * mean:.2f}')
     y = 20 + ROW * len(rows)

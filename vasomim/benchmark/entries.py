@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from vasomim.errors import ConfigError, did_you_mean
 
 GROUP = 'vasomim.benchmark'
+SMOKE = 'smoke'  # The study of `--smoke`, on simulated data.
 KINDS = ('pretrain', 'checkpoint', 'scratch')
 TASKS = ('segmentation', 'detection')
 Entry = TypeVar('Entry', 'Task', 'Method', 'Protocol')
@@ -164,7 +165,8 @@ class Entries:
         """Return a protocol whose tasks and methods exist; otherwise as :meth:`task`."""
         protocol = chosen('protocol', name, self.protocols)
         for task in protocol.tasks:
-            self.task(task)
+            for other in self.task(task).also_test:
+                self.task(other)
         for method in protocol.methods:
             self.method(method)
         baseline = protocol.family.get('baseline')
@@ -178,6 +180,11 @@ class Entries:
 
 
 FOLDERS: dict[str, Any] = {'tasks': Task, 'methods': Method, 'protocols': Protocol}
+
+
+def command_of(protocol: str) -> list[str]:
+    """Return the words of the command that runs a whole study."""
+    return ['vasomim', 'benchmark', 'run', *(['--smoke'] if protocol == SMOKE else ['--protocol', protocol])]
 
 
 def chosen(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
@@ -383,12 +390,30 @@ def check_task(task: Task, where: str) -> None:
         )
     if not own and (task.config is None or task.data is None):
         raise ConfigError(where, 'it lacks its config or its data.', 'Add both.')
+    for key, known in () if own else measured_by(task.task):
+        for name in getattr(task, key):
+            if name not in known:
+                raise ConfigError(
+                    f'{where}: {key}',
+                    f"'{name}' is none for {task.task}.{did_you_mean(name, known)}",
+                    f'It has {", ".join(known) or "none"}.',
+                )
     if task.primary not in task.metrics:
         raise ConfigError(
             f'{where}: primary',
             f"'{task.primary}' is not among the metrics.",
             f'Choose from {", ".join(task.metrics)}.',
         )
+
+
+def measured_by(kind: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the metrics and the subgroups that a kind of task has."""
+    from vasomim.benchmark.measures import BOX_METRICS
+    from vasomim.evaluation.cases import AGREEMENT_ON_NOTHING, SUBGROUPS
+
+    if kind == 'detection':
+        return [('metrics', BOX_METRICS), ('subgroups', ())]
+    return [('metrics', tuple(AGREEMENT_ON_NOTHING)), ('subgroups', SUBGROUPS)]
 
 
 def check_method(method: Method, where: str) -> None:
@@ -432,6 +457,9 @@ def check_protocol(protocol: Protocol, where: str) -> None:
                     f"there is no key '{key}'.{did_you_mean(str(key), known)}",
                     f'It takes: {", ".join(known)}.',
                 )
+    alpha = protocol.family.get('alpha', 0.05)
+    if not isinstance(alpha, float) or not 0 < alpha < 1:
+        raise ConfigError(f'{where}: family.alpha', f'{alpha!r} is no level of a test.', 'Use a number such as 0.05.')
     if not isinstance(protocol.pretraining.get('per_seed', False), bool):
         raise ConfigError(f'{where}: pretraining.per_seed', 'it is neither true nor false.', 'Correct the value.')
     check_options(protocol.pretraining, 'options', ('all', *protocol.methods), f'{where}: pretraining')

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from vasomim.benchmark.entries import Task
-from vasomim.benchmark.store import Store, digest, name_of, write_atomically
+from vasomim.benchmark.store import (
+    FINISHED,
+    Cell,
+    Place,
+    Pretraining,
+    Store,
+    digest,
+    name_of,
+    place_of,
+    write_atomically,
+)
 
 PRETRAIN, FINETUNE = 'pretraining', 'cell'
 SCRATCH = 'scratch'  # Takes the place of a hash of weights in the inputs of a cell.
@@ -28,7 +38,7 @@ class Job:
         data: Folder of the prepared set of a cell.
         encoder: Checkpoint that the encoder starts from; None from scratch.
         pretraining: Name of the pre-training that writes ``encoder``.
-        also: Further tests of a cell: task, data and config by name.
+        also: Further tests of a cell by name: task, data, its fingerprint, and config.
         threads: Threads of computation.
         processes: Processes of a pre-training (on a cluster).
         smoke: Whether the result means nothing.
@@ -58,6 +68,11 @@ class Job:
         return name_of(self.inputs)
 
     @property
+    def place(self) -> Place:
+        """Where a cell stands in its study."""
+        return place_of(self.inputs)
+
+    @property
     def title(self) -> str:
         """What a person calls it."""
         if self.kind == PRETRAIN:
@@ -82,14 +97,19 @@ class Job:
         """File of the resolved config."""
         return self.folder / 'config.py'
 
-    def finished(self) -> bool:
-        """Return whether its result is there, and of a pre-training the encoder as well."""
+    def record(self) -> Cell | Pretraining | None:
+        """Return what became of it, None if nothing did yet."""
         store = Store(self.results)
-        if self.kind == FINETUNE:
-            cell = store.cell(self.name)
-            return cell is not None and cell.status == 'finished'
-        record = store.pretraining(self.name)
-        return record is not None and record.status == 'finished' and encoder_of(self.folder).is_file()
+        return store.cell(self.name) if self.kind == FINETUNE else store.pretraining(self.name)
+
+    def finished(self) -> bool:
+        """Return whether its result is there: of a cell with all further tests, of a pre-training with the encoder."""
+        record = self.record()
+        if record is None or record.status != FINISHED:
+            return False
+        if isinstance(record, Pretraining):
+            return encoder_of(self.folder).is_file()
+        return all(record.also.get(name, {}).get('data') == test['fingerprint'] for name, test in self.also.items())
 
     def write(self) -> Path:
         """Write the job's file and its configs into its folder, and return the file."""

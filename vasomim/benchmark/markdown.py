@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vasomim.benchmark.table import SMALLER_IS_BETTER, command_of
+from vasomim.benchmark.entries import command_of
+from vasomim.benchmark.table import SMALLER_IS_BETTER
 
 MISSING = 'missing'
 NONE = 'none'  # Where there cannot be any.
@@ -68,7 +69,7 @@ def progress(table: Table) -> str | None:
     if found == planned:
         return None
     started = f'{found} of its {planned} cells have' if found else f'none of its {planned} cells has'
-    command = command_of(table['protocol'], table['smoke'])
+    command = ' '.join(command_of(table['protocol']))
     return f'This study is not finished: {started} a result so far. What is left is run by `{command}`'
 
 

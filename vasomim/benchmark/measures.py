@@ -18,6 +18,7 @@ from vasomim.benchmark.store import Scores, StoreError
 from vasomim.prepare.prepared import SIDES, boxes_path, mask_path, read_description, read_split
 
 STATISTICS = {'mAP': 0, 'mAP50': 1, 'mAP75': 2}  # Places in COCO's summary.
+BOX_METRICS = (*STATISTICS, 'F1')
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ def score_masks(task: Task, data: Path, read: Callable[[str], bytes]) -> Outcome
     figures = report(cases, classes, task.subgroups)
     values = {metric: np.array([case.value(metric) for case in cases]) for metric in task.metrics}
     table = Scores(tuple(case.name for case in cases), values, groups(cases, figures, task.subgroups))
-    return Outcome({metric: figures[metric] for metric in task.metrics}, table, by_subgroup(figures, task))
+    scores = {metric: figures[metric] for metric in task.metrics}
+    if figures.get('HD95/undefined'):  # Its mean over the other images favors a model that misses vessels.
+        scores['HD95'] = math.nan
+    return Outcome(scores, table, by_subgroup(figures, task))
 
 
 def groups(cases: Sequence[Any], figures: Mapping[str, float], subgroups: Sequence[str]) -> dict[str, tuple[str, ...]]:

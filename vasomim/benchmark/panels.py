@@ -13,7 +13,7 @@ import numpy as np
 from vasomim.benchmark.entries import Entries, Protocol, Task
 from vasomim.benchmark.html import INDEX
 from vasomim.benchmark.smoke import SOURCES
-from vasomim.benchmark.store import FINISHED, Cell, Store, write_atomically
+from vasomim.benchmark.store import FINISHED, Store, write_atomically
 
 if TYPE_CHECKING:
     from vasomim.synthetic.frame import SyntheticFrame
@@ -69,14 +69,12 @@ def draw(store: Store, work_dir: Path, folder: Path, protocol: Protocol, entries
 
 def trained(store: Store, work_dir: Path, protocol: Protocol, task: Task, method: str) -> Path | None:
     """Return the folder of a cell's training, None where there is none any more."""
-    wanted = (task.name, method, max(protocol.label_fractions), protocol.seeds[0])
-
-    def key(cell: Cell) -> tuple[str, str, float, int]:
-        return cell.task, cell.method, cell.label_fraction, cell.seed
-
-    cells = sorted((cell for cell in store.cells(FINISHED) if key(cell) == wanted), key=lambda cell: cell.finished)
-    folder = work_dir / 'cells' / cells[-1].cell / 'train' if cells else None
-    return folder if folder is not None and list(folder.glob('*.pth')) else None
+    name = store.study(protocol.name).get((task.name, method, max(protocol.label_fractions), protocol.seeds[0]))
+    cell = store.cell(name) if name is not None else None
+    if cell is None or cell.status != FINISHED:
+        return None
+    folder = work_dir / 'cells' / cell.cell / 'train'
+    return folder if list(folder.glob('*.pth')) else None
 
 
 def sheet(task: Task, models: dict[str, Path], frames: Sequence[SyntheticFrame], folder: Path) -> Picture:

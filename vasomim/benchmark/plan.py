@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vasomim import __version__
-from vasomim.benchmark.entries import Entries, Method, Protocol, Task, check_fractions
+from vasomim.benchmark.entries import SMOKE, Entries, Method, Protocol, Task, check_fractions, command_of
 from vasomim.benchmark.jobs import FINETUNE, PRETRAIN, SCRATCH, Job, encoder_of, weights_input
 from vasomim.benchmark.resolve import (
     Fingerprints,
@@ -251,20 +252,27 @@ def cells_of(
     Raises:
         DatasetError: If the data of the task, or of a further test, are missing.
     """
-    also = [entries.task(name) for name in task.also_test if name in protocol.tasks]
-    folders = {other.name: prepared_folder(other, settings) for other in (task, *also)}
-    data = [fingerprints.prepared(folder) for folder in folders.values() if folder is not None]
+    folder = prepared_folder(task, settings)
+    data = fingerprints.prepared(folder) if folder is not None else None
     if not weights:
         return []
+    # A selection of tasks changes no cell: the other tests are those of the whole study whose data are here.
+    also: dict[str, dict[str, Any]] = {}
+    whole = entries.protocols.get(protocol.name, protocol)
+    for other in (entries.task(name) for name in task.also_test if name in whole.tasks):
+        other_folder = prepared_folder(other, settings)
+        with contextlib.suppress(DatasetError):
+            assert other_folder is not None
+            also[other.name] = {'task': other, 'data': other_folder, 'fingerprint': fingerprints.prepared(other_folder)}
     cells = []
     for fraction in protocol.label_fractions:
         for seed in protocol.seeds if protocol.plans(task.name, method.name, fraction) else ():
             encoder = weights[seed]
-            configs = {}
-            for other in (task, *also) if task.config is not None else ():
-                cfg = finetuning_config(other, method, protocol, seed, fraction, settings.data_root)
-                configs[other.name] = cfg
-            main = configs.get(task.name)
+
+            def config(of: Task, seed: int = seed, fraction: float = fraction) -> Config:
+                return finetuning_config(of, method, protocol, seed, fraction, settings.data_root)
+
+            main = config(task) if task.config is not None else None
             inputs = {
                 'task': task.name,
                 'task_version': task.version,
@@ -272,7 +280,9 @@ def cells_of(
                 'seed': seed,
                 'label_fraction': fraction,
                 'config': config_hash(main) if main is not None else digest([task.task, task.options]),
-                'data': digest(data),
+                'data': data,
+                'metrics': list(task.metrics),
+                'subgroups': list(task.subgroups),
                 'weights': encoder.hashed,
                 'code': __version__,
             }
@@ -284,16 +294,12 @@ def cells_of(
                     results=settings.results.resolve(),
                     config=config_text(with_predictions(main)) if main is not None else '',
                     task=task,
-                    data=folders[task.name],
+                    data=folder,
                     encoder=encoder.file,
                     pretraining=encoder.job.name if encoder.job is not None else None,
                     also={
-                        other.name: {
-                            'task': other,
-                            'data': folders[other.name],
-                            'config': config_text(with_predictions(configs[other.name])),
-                        }
-                        for other in also
+                        name: {**other, 'config': config_text(with_predictions(config(other['task'])))}
+                        for name, other in also.items()
                     },
                     threads=settings.threads,
                     smoke=protocol.smoke,
@@ -332,14 +338,9 @@ def config_text(cfg: Config) -> str:
 
 def command(protocol: Protocol, settings: Settings, cell: Mapping[str, Any]) -> str:
     """Return what computes a cell again."""
-    parts = ['vasomim', 'benchmark', 'run', '--protocol', protocol.name]
+    parts = command_of(protocol.name)
     for source in settings.entries:
         parts += ['--entries', source]
-    if settings.data_root is not None and not protocol.smoke:
+    if settings.data_root is not None and protocol.name != SMOKE:
         parts += ['--data', settings.data_root]
-    if protocol.smoke:
-        parts[3:5] = ['--smoke']
-    if cell.get('label_fraction', 1.0) != 1.0:
-        parts += ['--label-fraction', str(cell['label_fraction'])]
-    shown = {key: value for key, value in cell.items() if key != 'label_fraction'}
-    return shlex.join([*parts, '--only', *(f'{key}={value}' for key, value in shown.items())])
+    return shlex.join([*parts, '--only', *(f'{key}={value}' for key, value in cell.items())])

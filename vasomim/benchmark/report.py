@@ -30,7 +30,7 @@ def render(table: Table, pictures: Path | None = None) -> dict[str, str]:
 
 
 def pages_of(
-    store: Store, protocol: Protocol | None = None, entries: Entries | None = None, pictures: Path | None = None
+    store: Store, protocol: Protocol, entries: Entries | None = None, pictures: Path | None = None
 ) -> dict[str, str]:
     """Return what :func:`write_leaderboard` writes; the same results give the same bytes."""
     entries = load_entries() if entries is None else entries
@@ -41,7 +41,7 @@ def pages_of(
 def write_leaderboard(
     store: Store,
     folder: str | Path,
-    protocol: Protocol | None = None,
+    protocol: Protocol,
     entries: Entries | None = None,
     pictures: Path | None = None,
 ) -> list[Path]:
@@ -50,7 +50,7 @@ def write_leaderboard(
     Args:
         store: The results.
         folder: Where the pages go.
-        protocol: The study; None takes everything that is there.
+        protocol: The study.
         entries: Titles and metrics; None reads the project's.
         pictures: Folder of PNG files that the HTML page shows; None for ``pictures/`` in the folder of the pages.
 
@@ -70,7 +70,7 @@ def write_leaderboard(
 def check_leaderboard(
     store: Store,
     folder: str | Path,
-    protocol: Protocol | None = None,
+    protocol: Protocol,
     entries: Entries | None = None,
     pictures: Path | None = None,
 ) -> list[Path]:

@@ -163,11 +163,21 @@ def checked(cfg: Config) -> Config:
 
 
 def config_hash(cfg: Config) -> str:
-    """Return the sha256 of what a config trains: without helper variables, folders and how it is shown."""
+    """Return the sha256 of what a config trains: without helper variables, folders and how it is shown.
+
+    The weights of a vessel segmentor count by their content.
+
+    Raises:
+        CheckpointError: If they are missing.
+    """
+    from vasomim.checkpoint import find_weights
     from vasomim.engine.strict import SECTIONS
 
-    kept = {key: value for key, value in cfg.items() if key in SECTIONS[''] and key not in SHOWN}
-    return digest(plain(kept))
+    kept = plain({key: value for key, value in cfg.items() if key in SECTIONS[''] and key not in SHOWN})
+    segmentor = kept['model'].get('segmentor')
+    if segmentor is not None and segmentor.get('weights') is not None:
+        segmentor['weights'] = file_sha256(find_weights(segmentor['weights']))
+    return digest(kept)
 
 
 def plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ from vasomim.benchmark.claims import Claim, held
 from vasomim.benchmark.estimate import tail
 from vasomim.benchmark.executor import Executor, Running
 from vasomim.benchmark.jobs import PRETRAIN, Job
-from vasomim.benchmark.store import Store, StoreError, write_atomically
+from vasomim.benchmark.store import FAILED, StoreError, write_atomically
 
 PAUSE = 0.05  # Seconds between two looks at the processes.
 PATIENCE = 2.0  # Seconds between two looks at what another run works on.
@@ -135,16 +135,14 @@ def settle(job: Job, status: int, reason: str | None, progress: Progress, say: C
         with Claim(job.claim) as claim:
             record_failure(job, death(status, reason), claim.seconds if claim is not None else 0.0, now())
     progress.failed.append(job)
-    store = Store(job.results)
-    record = store.pretraining(job.name) if job.kind == PRETRAIN else store.cell(job.name)
+    record = job.record()
     error = record.error if record is not None and record.error else {'kind': 'unknown', 'message': ''}
     say(f'FAILED   {job.title}: {error["kind"]}: {error["message"].splitlines()[0]}\n         log: {job.log}')
 
 
 def figures(job: Job) -> str:
     """Return the scores of a finished job, and its time beside what was predicted."""
-    store = Store(job.results)
-    record = store.pretraining(job.name) if job.kind == PRETRAIN else store.cell(job.name)
+    record = job.record()
     if record is None:
         return ''
     scores = getattr(record, 'scores', {})
@@ -163,8 +161,7 @@ def compare(progress: Progress, wall: float, predicted_wall: float | None) -> li
         predicted = sum(job.predicted or 0.0 for job in jobs)
         actual = 0.0
         for job in jobs:
-            store = Store(job.results)
-            record = store.pretraining(job.name) if kind == 'pretraining' else store.cell(job.name)
+            record = job.record()
             actual += record.cost['seconds'] if record is not None else 0.0
         label = 'pre-trainings' if kind == 'pretraining' else 'cells'
         rows.append(
@@ -173,6 +170,12 @@ def compare(progress: Progress, wall: float, predicted_wall: float | None) -> li
     if predicted_wall:
         rows.append(f'whole run: predicted {predicted_wall:,.0f} s, took {wall:,.0f} s (x {wall / predicted_wall:.2f})')
     return rows
+
+
+def failed_at(job: Job) -> str | None:
+    """Return when a job failed in an earlier run, None if it did not."""
+    record = job.record()
+    return record.finished if record is not None and record.status == FAILED else None
 
 
 def write_queue(path: Path, jobs: Sequence[Job], slots: int, run: Path) -> None:
@@ -194,6 +197,7 @@ def write_queue(path: Path, jobs: Sequence[Job], slots: int, run: Path) -> None:
             'predicted': job.predicted,
             'log': str(job.log),
             'pretraining': job.pretraining,
+            'failed': failed_at(job),
         }
         for job in jobs
     ]

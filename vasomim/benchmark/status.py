@@ -90,7 +90,7 @@ def row_of(job: dict[str, Any]) -> Row:
         return Row(job['title'], 'finished', record.cost.get('seconds'), job['predicted'])
     if held(claim):
         return Row(job['title'], 'running', read_owner(claim).get('seconds'), job['predicted'])
-    if record is not None:
+    if record is not None and record.finished != job['failed']:
         return Row(job['title'], 'failed', record.cost.get('seconds'), job['predicted'])
     return Row(job['title'], 'waiting', None, job['predicted'])
 

@@ -7,6 +7,7 @@ result depends on, so a finished cell is never computed again and a changed inpu
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import json
 import math
@@ -21,8 +22,10 @@ import numpy as np
 
 from vasomim.errors import VasoMIMError
 
+Place = tuple[str, str, float, int]  # A cell's task, method, share of the labels and seed.
 SCHEMA = 1
 SET_ASIDE = 'set_aside'
+STUDIES = 'studies'
 PRETRAINING = 'pretraining-'
 FINISHED, FAILED = 'finished', 'failed'
 NAME_LENGTH = 16
@@ -38,13 +41,13 @@ class Cell:
 
     Attributes:
         cell: Name of the cell, 16 hex digits: the hash of ``inputs``.
-        inputs: What the result depends on: task, task_version, method, seed, label_fraction, and the hashes config,
-            data, weights, with the version of the code.
+        inputs: What the result depends on: task, task_version, method, seed, label_fraction, metrics, subgroups, and
+            the hashes config, data, weights, with the version of the code.
         status: 'finished' or 'failed'.
         scores: Of the test split, by metric, in [0, 1]; None where undefined.
         subgroups: By name of the subgroup and of the group: metrics and the number of ``images``.
         cases: Number of test images.
-        also: Tests on other data sets, by task: ``scores`` and ``cases``.
+        also: Tests on other data sets, by task: ``scores``, ``cases`` and the hash ``data``.
         curve: Validation by epoch.
         cost: seconds, predicted_seconds, device, devices, peak_memory_gb, pretraining_seconds (times its devices).
         weights: What was loaded into the encoder; None from scratch.
@@ -74,6 +77,11 @@ class Cell:
     finished: str = ''
     smoke: bool = False
     tables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in its study."""
+        return place_of(self.inputs)
 
     @property
     def task(self) -> str:
@@ -252,6 +260,48 @@ class Store:
         write_atomically(path, format_record(vars(pretraining)))
         return pretraining
 
+    def study(self, protocol: str) -> dict[Place, str]:
+        """Return the names of a study's cells, as its last run planned them; empty where none has run.
+
+        Raises:
+            StoreError: If the file is damaged.
+        """
+        path = self._study(protocol)
+        if not path.is_file():
+            return {}
+        content = read_record(path)
+        return {place_of(row): str(row['cell']) for row in content['cells']}
+
+    def write_study(self, protocol: str, cells: Mapping[Place, str]) -> None:
+        """Note the names of a study's cells; places that are not among them keep theirs.
+
+        A cell of the same place that was computed with other settings, data or weights has another name, so it is no
+        part of the study any more.
+
+        Args:
+            protocol: Name of the study.
+            cells: Names by place.
+
+        Raises:
+            StoreError: If it cannot be written.
+        """
+        lock = self.folder / '.claims' / f'{STUDIES}-{protocol}'
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with open(lock, 'a', encoding='utf-8') as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # Runs that begin at once add to each other's.
+            try:
+                before = self.study(protocol)
+            except StoreError:
+                before = {}
+            rows = [
+                {'task': task, 'method': method, 'label_fraction': share, 'seed': seed, 'cell': name}
+                for (task, method, share, seed), name in sorted((before | dict(cells)).items())
+            ]
+            write_atomically(self._study(protocol), format_record({'protocol': protocol, 'cells': rows}))
+
+    def _study(self, protocol: str) -> Path:
+        return self.folder / STUDIES / f'{protocol}.json'
+
     def damaged(self) -> list[StoreError]:
         """Return what is wrong with each file that does not pass its checks."""
         found = []
@@ -298,10 +348,27 @@ CURE = '`vasomim benchmark run` sets it aside and computes the cell again.'
 
 
 def build(path: Path, kind: Callable[..., Any], key: str, prefix: str) -> Any:
-    """Read and verify a record.
+    """Read and verify a record of a cell or a pre-training.
 
     Raises:
         StoreError: If it is cut off, of another schema, edited by hand or under another's name.
+    """
+    record = read_record(path)
+    try:
+        item = kind(**record)
+    except TypeError as error:
+        raise StoreError(path, f'its keys are not those of schema {SCHEMA} ({error}).', CURE) from error
+    name = digest(record['inputs'])[:NAME_LENGTH]
+    if record[key] != name or path.stem != prefix + name:
+        raise StoreError(path, f'its inputs belong to {prefix}{name}.json.', CURE)
+    return item
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read what :func:`format_record` wrote.
+
+    Raises:
+        StoreError: If it is cut off, of another schema or edited by hand.
     """
     try:
         record = json.loads(path.read_text(encoding='utf-8'))
@@ -315,14 +382,12 @@ def build(path: Path, kind: Callable[..., Any], key: str, prefix: str) -> Any:
     if checksum != digest(record):
         raise StoreError(path, 'its checksum does not fit: it was edited by hand or damaged.', CURE)
     del record['schema']
-    try:
-        item = kind(**record)
-    except TypeError as error:
-        raise StoreError(path, f'its keys are not those of schema {SCHEMA} ({error}).', CURE) from error
-    name = digest(record['inputs'])[:NAME_LENGTH]
-    if record[key] != name or path.stem != prefix + name:
-        raise StoreError(path, f'its inputs belong to {prefix}{name}.json.', CURE)
-    return item
+    return record
+
+
+def place_of(inputs: Mapping[str, Any]) -> Place:
+    """Return where a cell stands in its study."""
+    return str(inputs['task']), str(inputs['method']), float(inputs['label_fraction']), int(inputs['seed'])
 
 
 def name_of(inputs: Mapping[str, Any]) -> str:

@@ -5,43 +5,57 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vasomim import __version__
-from vasomim.benchmark.entries import Entries, Task, load_entries
+from vasomim.benchmark.entries import Entries, Protocol, Task, load_entries
 from vasomim.benchmark.measures import Outcome, score
-from vasomim.benchmark.plan import AXES
 from vasomim.benchmark.resolve import data_folder
 from vasomim.benchmark.store import SCHEMA, Cell, Scores, Store, StoreError, table_of
-from vasomim.errors import ConfigError, DatasetError, did_you_mean
+from vasomim.errors import ConfigError, DatasetError
 from vasomim.files import in_one_step
 
 MANIFEST = 'submission.json'
 WHEN = (1980, 1, 1, 0, 0, 0)  # The same results give the same file.
 
 
-def pack(target: Path, results: Path, work_dir: Path, only: Sequence[str] = ()) -> int:
-    """Pack finished cells into a zip file.
+def pack(target: Path, results: Path, work_dir: Path, protocol: Protocol, entries: Entries) -> int:
+    """Pack finished cells of a study into a zip file.
 
     Args:
         target: The file.
         results: Folder of the store.
         work_dir: Where the cells were run: their predictions are there.
-        only: KEY=VALUE,... with task, method, seed or label_fraction.
+        protocol: The study, or a selection of it.
+        entries: Its tasks.
 
     Returns:
         The number of cells.
 
     Raises:
-        ConfigError: If no finished cell is chosen.
+        ConfigError: If no finished cell is chosen, or one has no predictions that could be scored again.
         StoreError: If results are damaged, or predictions are missing.
     """
     store = Store(results)
-    cells = [cell for cell in store.cells() if matches(cell, only)]
+    names, places = store.study(protocol.name), set(protocol.planned())
+    cells = [
+        cell
+        for cell in store.cells()
+        if names.get(cell.place) == cell.cell and cell.place[:3] in places and cell.seed in protocol.seeds
+    ]
+    for name in dict.fromkeys(cell.task for cell in cells):
+        if ':' in entries.task(name).task:
+            raise ConfigError(
+                f"task '{name}'",
+                'it is computed by a function, and leaves no predictions that could be scored again.',
+                'Choose other tasks by --only task=NAME.',
+            )
     if not cells:
         raise ConfigError(results, 'no finished cell is chosen.', 'Run some, or choose others by --only.')
     hashes: dict[str, str] = {}
@@ -56,21 +70,6 @@ def pack(target: Path, results: Path, work_dir: Path, only: Sequence[str] = ()) 
         manifest = {'schema': SCHEMA, 'vasomim': __version__, 'cells': [cell.cell for cell in cells], 'files': hashes}
         file.writestr(zipfile.ZipInfo(MANIFEST, WHEN), json.dumps(manifest, indent=1) + '\n', zipfile.ZIP_DEFLATED)
     return len(cells)
-
-
-def matches(cell: Cell, only: Sequence[str]) -> bool:
-    """Return whether a cell is chosen.
-
-    Raises:
-        ConfigError: If a key does not exist.
-    """
-    for item in only:
-        key, _, values = item.partition('=')
-        if key not in AXES:
-            raise ConfigError(f'--only {item}', f'no such key.{did_you_mean(key, AXES)}', f'Use {", ".join(AXES)}.')
-        if str(getattr(cell, key)) not in values.split(','):
-            return False
-    return True
 
 
 def files_of(cell: Cell, store: Store, work_dir: Path) -> Iterator[tuple[str, Path]]:
@@ -123,6 +122,7 @@ def check(path: Path, data: str | None, sources: Sequence[str], tolerance: float
                     lines.append(f'{name}: it is missing')
                 elif digest_of(file.read(name)) != wanted:
                     lines.append(f'{name}: it is not the file that was packed')
+            lines += damaged(file, names)
             for cell in manifest['cells']:
                 found, number = check_cell(file, cell, entries, data, tolerance)
                 lines += found
@@ -132,6 +132,15 @@ def check(path: Path, data: str | None, sources: Sequence[str], tolerance: float
             path, f'it is no submission: {error}.', 'Pass a file of `vasomim benchmark submit`.'
         ) from error
     return lines, compared
+
+
+def damaged(file: zipfile.ZipFile, names: Iterable[str]) -> list[str]:
+    """Return a line for each record of a submission that does not pass the checks of the store."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            if Path(name).parent == Path('results'):
+                (Path(folder) / Path(name).name).write_bytes(file.read(name))
+        return [f'results/{Path(error.where).name}: {error.what}' for error in Store(folder).damaged()]
 
 
 def check_cell(
@@ -152,15 +161,29 @@ def check_cell(
             continue
         claimed = record['also'][also]['scores'] if also else record['scores']
         table = table_of(file.read(f'results/{name}{f".{also}" if also else ""}.csv').decode())
-        for metric, value in outcome.scores.items():
-            compared += 1
-            said = claimed.get(metric)
-            if not same(math.nan if said is None else said, value, tolerance):
-                lines.append(f'{where}: {metric} is {value:.6f}, the submission says {said}')
+        found = dict(flat(outcome.scores)) | (dict(flat(outcome.subgroups)) if not also else {})
+        said = dict(flat(claimed)) | (dict(flat(record['subgroups'])) if not also else {})
+        compared += len(found)
+        lines += [f'{where}: {name} is in the submission alone' for name in sorted(said.keys() - found.keys())]
+        for figure, value in found.items():
+            if not same(said.get(figure, math.inf), value, tolerance):
+                lines.append(f'{where}: {figure} is {value:.6f}, the submission says {said.get(figure)}')
+        cases = record['also'][also]['cases'] if also else record['cases']
+        if not cases == len(table.cases) == len(outcome.table.cases):
+            lines.append(f'{where}: it has {len(outcome.table.cases)} images, the submission says {cases}')
         for metric, values in outcome.table.values.items():
             compared += len(values)
             lines += differing(where, metric, outcome.table.cases, values, table, tolerance)
     return lines, compared
+
+
+def flat(values: Mapping[str, Any], above: str = '') -> Iterator[tuple[str, float]]:
+    """Yield the figures of a tree by their path; NaN for None."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f'{above}{key}/')
+        else:
+            yield f'{above}{key}', math.nan if value is None else float(value)
 
 
 def again(file: zipfile.ZipFile, folder: str, task: Task, data: str | None) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from vasomim.benchmark import statistics
-from vasomim.benchmark.entries import Entries, Method, Protocol, Task
+from vasomim.benchmark.entries import Entries, Protocol, Task, command_of
 from vasomim.benchmark.jobs import SCRATCH, weights_input
-from vasomim.benchmark.store import FAILED, FINISHED, Cell, Store
+from vasomim.benchmark.store import FAILED, FINISHED, Cell, Place, Store
 
 SMALLER_IS_BETTER = {'HD95'}
 POWER = 0.8
-DRAWS = 1000
+DRAWS = 4000
 
 
 @dataclass(frozen=True)
@@ -102,28 +101,22 @@ def read_reported(path: Path) -> list[dict[str, Any]]:
     return list(read_yaml(path)['reported']) if path.is_file() else []
 
 
-def build(
-    store: Store, protocol: Protocol | None = None, entries: Entries | None = None, reported: Sequence[Any] = ()
-) -> Leaderboard:
-    """Build the table of a protocol.
+def build(store: Store, protocol: Protocol, entries: Entries, reported: Sequence[Any] = ()) -> Leaderboard:
+    """Build the table of a study.
 
     Args:
-        store: The results.
-        protocol: What was planned; None takes everything that is there, compared with 'mae' if there is one.
-        entries: Titles and metrics of tasks and methods; what is not among them goes by its name.
+        store: The results; of them the cells that the study's last run planned.
+        protocol: The study.
+        entries: Titles and metrics of its tasks and methods.
         reported: The papers' figures.
 
     Raises:
         StoreError: If a result is damaged.
     """
-    cells = store.cells(None)
-    if protocol is None:
-        protocol = protocol_of(cells)
-    else:
-        cells = [cell for cell in cells if belongs(cell, protocol)]
-    chosen = newest(cells)
-    tasks = [task_of(name, entries, chosen) for name in protocol.tasks]
-    methods = [method_of(name, entries) for name in protocol.methods]
+    names = store.study(protocol.name)
+    chosen = {cell.place: cell for cell in store.cells(None) if names.get(cell.place) == cell.cell}
+    tasks = [entries.task(name) for name in protocol.tasks]
+    methods = [entries.method(name) for name in protocol.methods]
     baseline = protocol.family.get('baseline')
     alpha = float(protocol.family.get('alpha', 0.05))
     table = Leaderboard(
@@ -136,7 +129,7 @@ def build(
         seeds=list(protocol.seeds),
         fractions=list(protocol.label_fractions),
         reported=list(reported),
-        notes=notes(protocol, cells, chosen, {item.name: item.title for item in methods}),
+        notes=notes(protocol, chosen, {item.name: item.title for item in methods}),
     )
     draws: list[np.ndarray] = []
     means: list[list[float]] = []
@@ -153,62 +146,16 @@ def build(
     return table
 
 
-def belongs(item: Any, protocol: Protocol) -> bool:
-    """Return whether a result was computed for a protocol, which its command names."""
-    words = shlex.split(item.command)
-    if '--protocol' in words:
-        return words[words.index('--protocol') + 1] == protocol.name
-    return bool(item.smoke) == protocol.smoke
-
-
-def command_of(protocol: str, smoke: bool) -> str:
-    """Return what runs a whole study."""
-    return 'vasomim benchmark run ' + ('--smoke' if smoke else f'--protocol {protocol}')
-
-
-def protocol_of(cells: Sequence[Cell]) -> Protocol:
-    """Return the protocol that asks for exactly these axes."""
-    methods = tuple(sorted({cell.method for cell in cells}))
-    return Protocol(
-        name='all',
-        title='All results',
-        tasks=tuple(sorted({cell.task for cell in cells})),
-        methods=methods,
-        seeds=tuple(sorted({cell.seed for cell in cells})),
-        label_fractions=tuple(sorted({cell.label_fraction for cell in cells})) or (1.0,),
-        family={'baseline': 'mae', 'alpha': 0.05} if 'mae' in methods else {},
-    )
-
-
-def newest(cells: Sequence[Cell]) -> dict[tuple[str, str, float, int], Cell]:
-    """Return one cell for each task, method, share and seed: a finished one before a failed one, then the newest."""
-    found: dict[tuple[str, str, float, int], Cell] = {}
-    for cell in sorted(cells, key=lambda cell: (cell.status == FINISHED, cell.finished, cell.cell)):
-        found[cell.task, cell.method, cell.label_fraction, cell.seed] = cell
-    return found
-
-
-def task_of(name: str, entries: Entries | None, chosen: dict[Any, Cell]) -> Task:
-    """Return a task's entry, or one made of its results."""
-    if entries is not None and name in entries.tasks:
-        return entries.tasks[name]
-    metrics = tuple(dict.fromkeys(metric for cell in chosen.values() if cell.task == name for metric in cell.scores))
-    return Task(name, name, name, 'segmentation', metrics=metrics or ('DSC',), primary=(metrics or ('DSC',))[0])
-
-
-def method_of(name: str, entries: Entries | None) -> Method:
-    """Return a method's entry, or its name."""
-    return entries.methods[name] if entries is not None and name in entries.methods else Method(name, name, 'unknown')
-
-
-def notes(protocol: Protocol, cells: Sequence[Cell], chosen: dict[Any, Cell], titles: Mapping[str, str]) -> list[str]:
+def notes(protocol: Protocol, chosen: Mapping[Place, Cell], titles: Mapping[str, str]) -> list[str]:
     """Return what a reader has to know."""
     found = [
         'The unit of every test is the image. Where patients are unknown (ARCADE), images of one patient are not '
         'independent, so intervals and p-values are too optimistic to an unknown degree.',
-        'Tests compare per-case scores averaged over seeds: they speak of these trained models. Only the intervals '
-        'take seeds into account as well.',
+        'Tests compare per-case scores averaged over seeds: they speak of these trained models. A difference is called '
+        'significant where its test finds it and its interval, which takes the seeds into account as well, excludes 0.',
     ]
+    if len(protocol.seeds) == 1:
+        found.append('One seed was planned: the intervals cover images, and nothing of what other seeds would give.')
     if protocol.smoke:
         found.insert(0, 'A smoke run on simulated data: the figures show that everything works, and nothing else.')
     shared = [title for name, title in titles.items() if one_encoder(chosen, name)]
@@ -217,15 +164,13 @@ def notes(protocol: Protocol, cells: Sequence[Cell], chosen: dict[Any, Cell], ti
             f'All seeds of {", ".join(shared)} start from one encoder each: deviations, intervals and tests cover the '
             'seed of the fine-tuning, not that of the pre-training.'
         )
-    if len(cells) > len(chosen):
-        found.append(f'{len(cells) - len(chosen)} older results of the same cells, from other inputs, are not shown.')
     for task in protocol.tasks:
         if len({cell.inputs.get('data') for key, cell in chosen.items() if key[0] == task}) > 1:
             found.append(f'{task}: results come from different versions of the data. They are not compared.')
     return found
 
 
-def one_encoder(chosen: dict[Any, Cell], method: str) -> bool:
+def one_encoder(chosen: Mapping[Place, Cell], method: str) -> bool:
     """Return whether several seeds of a method start from the same trained encoder."""
     found = [(cell.inputs.get('weights'), cell.seed) for cell in chosen.values() if cell.method == method]
     weights = {hashed for hashed, _ in found if hashed not in (None, SCRATCH)}
@@ -237,7 +182,7 @@ def add_task(
     store: Store,
     protocol: Protocol,
     task: Task,
-    chosen: dict[Any, Cell],
+    chosen: Mapping[Place, Cell],
     draws: list[np.ndarray],
     means: list[list[float]],
 ) -> None:
@@ -349,9 +294,9 @@ def result(
         'predicted_hours': None if not predicted or None in predicted else sum(p or 0.0 for p in predicted) / 3600,
         'devices': sorted({str(cell.cost.get('device', 'unknown')) for cell in there}),
         'memory_gb': max((cell.cost.get('peak_memory_gb') or 0.0 for cell in there), default=None),
-        'command': there[0].command
-        if there
-        else f'{command_of(protocol.name, protocol.smoke)} --only task={task.name} method={method}',
+        'command': ' '.join(
+            [*command_of(protocol.name), '--only', f'task={task.name}', f'method={method}', f'label_fraction={share}']
+        ),
     }
 
 
@@ -411,9 +356,12 @@ def add_comparisons(
         return
     raw = statistics.sign_flip(np.stack([averages[a] - averages[b] for a, b in pairs]))
     p_of = {frozenset(pair): p for pair, p in zip(pairs, raw, strict=True)}
+    # A seed gives all methods the same order of images and the same initial decoder.
+    drawn = statistics.bootstrap_means(np.stack([scores[m] for m in order]), strata, DRAWS, shared_seeds=True)
+    draws = {method: drawn[:, index] for index, method in enumerate(order)}
     different = np.zeros((len(order), len(order)), dtype=bool)
     for (a, b), p in zip(pairs, statistics.holm(raw), strict=True):
-        if p <= alpha:
+        if p <= alpha and excludes_zero(statistics.interval(draws[a] - draws[b])):
             i, j = order.index(a), order.index(b)
             different[i, j] = different[j, i] = True
     if share == max(table.fractions):
@@ -427,14 +375,11 @@ def add_comparisons(
         return
     permutation = np.array([p_of[frozenset((method, baseline))] for method in others])
     ranked = np.array([statistics.wilcoxon(averages[method] - averages[baseline]) for method in others])
-    # A seed gives all methods the same order of images and the same initial decoder, so it is drawn for all of them.
-    stacked = np.stack([scores[method] for method in (*others, baseline)])
-    draws = statistics.bootstrap_means(stacked, strata, DRAWS, shared_seeds=True)
     for index, (method, adjusted, signed) in enumerate(
         zip(others, statistics.holm(permutation, size), statistics.holm(ranked, size), strict=True)
     ):
         differences = averages[method] - averages[baseline]
-        low, high = statistics.interval(draws[:, index] - draws[:, -1])
+        low, high = statistics.interval(draws[method] - draws[baseline])
         deviation = float(differences.std(ddof=1)) if len(differences) > 1 else float('nan')
         table.comparisons.append(
             {
@@ -451,7 +396,7 @@ def add_comparisons(
                 'p_holm': adjusted,
                 'wilcoxon': ranked[index],
                 'wilcoxon_holm': signed,
-                'significant': bool(adjusted <= alpha),
+                'significant': bool(adjusted <= alpha) and excludes_zero((low, high)),
                 'detectable': statistics.minimum_detectable_difference(
                     deviation, len(differences), alpha / max(1, size), POWER
                 ),
@@ -459,8 +404,16 @@ def add_comparisons(
         )
 
 
+def excludes_zero(interval: tuple[float, float]) -> bool:
+    """Return whether an interval lies on one side of 0."""
+    return interval[0] > 0 or interval[1] < 0
+
+
 def add_ranks(table: Leaderboard, protocol: Protocol, draws: list[np.ndarray], means: list[list[float]]) -> None:
-    """Add mean rank and Borda count, with their intervals, of the methods that the study plans on all tasks."""
+    """Add mean rank and Borda count, with their intervals, of the methods that the study plans on all tasks.
+
+    There are none until all of them have all of these tasks.
+    """
     if not means:
         return
     share = max(protocol.label_fractions)
@@ -470,22 +423,27 @@ def add_ranks(table: Leaderboard, protocol: Protocol, draws: list[np.ndarray], m
         if all(protocol.plans(task, method, share) for task in protocol.tasks)
     ]
     scores = np.array(means)[:, everywhere]
+    missing = {
+        method: [task['name'] for task, score in zip(table.tasks, column, strict=True) if np.isnan(score)]
+        for method, column in zip(everywhere, scores.T, strict=True)
+    }
     drawn = np.stack(draws, axis=1)[..., everywhere]  # (B, T, M)
+    if np.isnan(scores).any():  # A method that failed would lift the ranks of all others.
+        scores[:], drawn[:] = np.nan, np.nan
     rank, count = statistics.mean_rank(scores), statistics.borda(scores)
     drawn_ranks, drawn_counts = statistics.mean_rank(drawn), statistics.borda(drawn)
-    for index, method in enumerate(table.methods[place] for place in everywhere):
+    for index, place in enumerate(everywhere):
         low, high = statistics.interval(drawn_ranks[:, index])
         borda_low, borda_high = statistics.interval(drawn_counts[:, index])
-        missing = [task['name'] for task, row in zip(table.tasks, scores, strict=True) if np.isnan(row[index])]
         table.ranks.append(
             {
-                'method': method['name'],
+                'method': table.methods[place]['name'],
                 'rank': rank[index],
                 'low': low,
                 'high': high,
                 'borda': count[index],
                 'borda_low': borda_low,
                 'borda_high': borda_high,
-                'missing': missing,
+                'missing': missing[place],
             }
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -85,8 +86,8 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
     from vasomim.benchmark.cells import peak_memory
     from vasomim.cli.train import build_runner, load_config
 
-    folder = path.with_suffix('')
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f'{path.stem}.', dir=path.parent))  # Another run may time the same config.
     file = folder / 'config.py'
     file.write_text(config, encoding='utf-8')
     # Before all else, as in a job: what is done for the first time takes longer.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from vasomim.benchmark.estimate import Estimate
     from vasomim.benchmark.executor import Executor
     from vasomim.benchmark.jobs import Job
-    from vasomim.benchmark.plan import Plan
+    from vasomim.benchmark.plan import Plan, Settings
 
 SUMMARY = 'Compare pre-training methods over tasks and seeds: plan, run, status, report, submit, verify.'
 
@@ -32,7 +33,6 @@ VERBS = {
     'submit': 'pack predictions, results and environment into a zip file',
     'verify': 'compute every score of a zip file again and say what differs',
 }
-SMOKE = 'smoke'
 LEADERBOARD = 'leaderboard'  # Folder of the pages, beside that of the results.
 
 
@@ -43,15 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         own = verbs.add_parser(verb, help=text, description=f'{text[0].upper()}{text[1:]}.')
         if verb != 'verify':
             add_places(own)
-        if verb in ('plan', 'run'):
+        if verb in ('plan', 'run', 'report', 'submit'):
             add_selection(own)
         if verb in ('plan', 'run'):
+            own.add_argument('--data', metavar='DIR', help='takes the place of data/ in the entries')
             add_execution(own)
         if verb == 'status':
             own.add_argument('--once', action='store_true', help='print the table once instead of following the run')
         if verb == 'report':
-            own.add_argument('--protocol', default=None, metavar='NAME', help='whose family of comparisons is tested')
-            own.add_argument('--entries', action='append', default=[], metavar='FILE', help=argparse.SUPPRESS)
             own.add_argument(
                 '--pictures',
                 action='store_true',
@@ -65,7 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
         if verb == 'submit':
             own.add_argument('zip', type=Path, metavar='ZIP', help='file to write')
-            own.add_argument('--only', nargs='+', default=[], metavar='KEY=VALUE', help='cells, as in `run`')
         if verb == 'verify':
             own.add_argument('zip', type=Path, metavar='ZIP', help='file that `benchmark submit` wrote')
             own.add_argument('--data', metavar='DIR', help='takes the place of data/ in the entries')
@@ -89,7 +87,6 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     add('--only', nargs='+', default=[], metavar='KEY=VALUE', help='task=NAME, method=NAME, seed=N, label_fraction=F')
     add('--seeds', type=int, metavar='N', help='number of seeds (default: those of the protocol)')
     add('--label-fraction', metavar='F,F,...', help='shares of the training labels: 0.1,0.5,1')
-    add('--data', metavar='DIR', help='takes the place of data/ in the entries')
 
 
 def add_execution(parser: argparse.ArgumentParser) -> None:
@@ -138,19 +135,30 @@ def places(options: argparse.Namespace) -> tuple[Path, Path]:
     return results, work_dir
 
 
-def planned(options: argparse.Namespace) -> tuple[Entries, Plan, Executor]:
-    """Set up what plan and run share: entries, executor, and the plan with its jobs.
+def study(options: argparse.Namespace, only: Sequence[str]) -> tuple[Entries, Protocol]:
+    """Return the entries, and the study or the part of it that is meant.
 
     Raises:
         ConfigError: If an entry or an option is wrong.
     """
-    from vasomim.benchmark.entries import load_entries
-    from vasomim.benchmark.executor import warm_up
-    from vasomim.benchmark.plan import Settings, make_plan, select
+    from vasomim.benchmark.entries import SMOKE, load_entries
+    from vasomim.benchmark.plan import select
 
     entries = load_entries(options.entries)
-    name = options.protocol or (SMOKE if options.smoke else 'main')
-    protocol = select(entries.protocol(name), options.only, options.seeds, options.label_fraction)
+    protocol = entries.protocol(options.protocol or (SMOKE if options.smoke else 'main'))
+    return entries, select(protocol, only, options.seeds, options.label_fraction)
+
+
+def planned(options: argparse.Namespace) -> tuple[Entries, Plan, Executor, Settings]:
+    """Set up what plan and run share: entries, the plan with its jobs, the executor, and where all is.
+
+    Raises:
+        ConfigError: If an entry or an option is wrong.
+    """
+    from vasomim.benchmark.executor import warm_up
+    from vasomim.benchmark.plan import Settings, make_plan
+
+    entries, protocol = study(options, options.only)
     results, work_dir = places(options)
     executor, threads = make_executor(options, work_dir)
     data = options.data
@@ -162,7 +170,7 @@ def planned(options: argparse.Namespace) -> tuple[Entries, Plan, Executor]:
         warm_up()
     processes = options.nodes * per_node(options) if options.executor != 'local' else 1
     settings = Settings(results, work_dir, data, tuple(options.entries), threads, processes)
-    return entries, make_plan(entries, protocol, settings), executor
+    return entries, make_plan(entries, protocol, settings), executor, settings
 
 
 def needs_libraries(entries: Entries, protocol: Protocol) -> bool:
@@ -249,7 +257,7 @@ def show_plan(options: argparse.Namespace) -> int:
     from vasomim.benchmark.run import left_of
     from vasomim.benchmark.store import Store
 
-    _, plan, executor = planned(options)
+    _, plan, executor, _ = planned(options)
     results, work_dir = places(options)
     for damage in Store(results).damaged():
         say(f'damaged: {damage}')
@@ -317,11 +325,12 @@ def carry_out(options: argparse.Namespace) -> int:
         ConfigError: If data or checkpoints are missing.
     """
     from vasomim.benchmark.claims import Claim
+    from vasomim.benchmark.plan import make_plan
     from vasomim.benchmark.run import compare, left_of, run_jobs, write_queue
     from vasomim.benchmark.store import Store
 
     begun = time.monotonic()
-    entries, plan, executor = planned(options)
+    entries, plan, executor, settings = planned(options)
     results, work_dir = places(options)
     if plan.problems:
         listed = '\n    '.join(str(problem).replace('\n', ' ') for problem in plan.problems)
@@ -332,6 +341,9 @@ def carry_out(options: argparse.Namespace) -> int:
         )
     for path, error in Store(results).set_aside_damaged():
         say(f'set aside as {path}: {error.what} Its cell is computed again.')
+    # A selection takes part in the whole study, whose report leaves out cells of earlier settings.
+    whole = make_plan(entries, study(options, ())[1], settings) if options.only else plan
+    Store(results).write_study(whole.protocol.name, {cell.place: cell.name for cell in whole.cells})
     jobs, found = estimated(plan, left_of(plan.jobs), options, executor)
     done = len(plan.cells) - sum(job.kind == 'cell' for job in jobs)
     say(f'{len(plan.cells)} cells, {done} of them finished before; {cost_line(jobs, found, options)}')
@@ -366,16 +378,30 @@ def show_status(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write the leaderboard."""
-    from vasomim.benchmark.entries import load_entries
-
     results, work_dir = places(options)
-    entries = load_entries(options.entries)
-    protocol = entries.protocol(options.protocol or (SMOKE if options.smoke else 'main'))
+    entries, protocol = study(options, options.only)
     folder = options.output or results.parent / LEADERBOARD
+    check_pages(folder, protocol)
     if options.pictures:
         draw_pictures(results, work_dir, folder, protocol, entries)
     write_report(results, folder, protocol, entries)
     return 0
+
+
+def check_pages(folder: Path, protocol: Protocol) -> None:
+    """Check that a folder holds no pages of another study.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    path = folder / 'leaderboard.json'
+    there = json.loads(path.read_text(encoding='utf-8'))['protocol'] if path.is_file() else protocol.name
+    if there != protocol.name:
+        raise ConfigError(
+            folder,
+            f"it holds the pages of study '{there}', which those of '{protocol.name}' would overwrite.",
+            'Name another folder by --output, or the study by --protocol.',
+        )
 
 
 def draw_pictures(results: Path, work_dir: Path, folder: Path, protocol: Protocol, entries: Entries) -> None:
@@ -403,7 +429,8 @@ def submit(options: argparse.Namespace) -> int:
     from vasomim.benchmark.submit import pack
 
     results, work_dir = places(options)
-    number = pack(options.zip, results, work_dir, options.only)
+    entries, protocol = study(options, options.only)
+    number = pack(options.zip, results, work_dir, protocol, entries)
     print(f'{options.zip}: {number} cells')
     return 0
 
