@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from types import ModuleType
 
@@ -43,6 +46,26 @@ def test_help_lists_every_verb_with_its_summary_and_imports_no_library(project_r
     listed = {line.split()[0]: line.split(maxsplit=1)[1] for line in process.stdout.splitlines() if line[:2] == '  '}
     assert set(listed) == set(cli.VERBS)
     assert listed['doctor'] == 'Check the installation and name the command that mends each thing that is off.'
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of its verbs below."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from parsers(below)
+
+
+@pytest.mark.parametrize('verb', cli.VERBS)
+def test_every_help_is_printed_with_all_its_options(verb):
+    """argparse formats a help on being asked only: a bare per cent sign in one crashes there."""
+    parser = argparse.ArgumentParser(prog=verb)
+    importlib.import_module(cli.VERBS[verb]).add_arguments(parser)
+    for each in parsers(parser):
+        text = each.format_help()
+        for action in each._actions:
+            assert all(option in text for option in action.option_strings if action.help != argparse.SUPPRESS)
 
 
 def test_every_verb_has_a_script_of_the_same_effect(project_root):

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help='where metrics.json, cases.csv and cases.png go (default: test/ by the checkpoint)',
     )
-    parser.add_argument('--hd95', action='store_true', help='the 95 % Hausdorff distance as well; segmentation only')
+    parser.add_argument('--hd95', action='store_true', help='the 95 %% Hausdorff distance as well; segmentation only')
     parser.add_argument(
         '--num', type=int, default=3, help='best, median and worst cases to draw (default: %(default)s)'
     )
