@@ -16,6 +16,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from tests.models.builders import ARCH
+from tests.prepare.trees import write_pairs, write_voc
 from vasomim import predictor as predictor_module
 from vasomim.checkpoint import save_weights
 from vasomim.cli import main
@@ -218,8 +219,9 @@ def test_a_pretraining_takes_no_encoder(tmp_path, capsys) -> None:
 
 
 def test_runs_of_different_sets_have_folders_of_their_own() -> None:
-    names = {default_work_dir(load_config(f'vasomim::downstream/{name}.py')) for name in SETS}
-    assert names == {f'work_dirs/{name.replace("/", "_")}' for name in SETS}
+    configs = [*SETS, 'folder/segmentation', 'folder/detection']
+    names = {default_work_dir(load_config(f'vasomim::downstream/{name}.py')) for name in configs}
+    assert names == {f'work_dirs/{name.replace("/", "_")}' for name in configs}
     assert default_work_dir(load_config('vasomim::pretrain/mae.py')) == 'work_dirs/mae'
 
 
@@ -263,6 +265,57 @@ def test_each_set_trains_evaluates_and_predicts(name, prepared, tmp_path, capsys
     assert main('predict', [run, str(image), str(tmp_path / 'out')]) == 0
     overlay = cv2.imread(str(tmp_path / 'out' / 'overlays' / image.with_suffix('.png').name))
     assert overlay.shape == (192, 192, 3)
+
+
+@pytest.fixture(scope='module')
+def own_labels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Sets of one's own, prepared: masks, boxes of one class and boxes of two."""
+    root = tmp_path_factory.mktemp('own')
+    names = [f'p{patient}_1_{frame}' for patient in range(10) for frame in range(2)]
+    write_pairs(root / 'masks', names)
+    write_voc(root / 'boxes', names)
+    write_voc(write_voc(root / 'two', names), [f'{name}_x' for name in names], label='Occlusion')
+    for name in ('masks', 'boxes', 'two'):
+        assert main('prepare', ['downstream', 'folder', str(root / name), str(root / f'{name}_set')]) == 0
+    return {name: root / f'{name}_set' for name in ('masks', 'boxes', 'two')}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('task', 'kind', 'options'),
+    [
+        ('segmentation', 'masks', ['model.decode_head.widths=[16,16,8,8,8]']),
+        ('detection', 'boxes', []),
+        ('detection', 'two', ['model.roi_head.bbox_head.num_classes=2']),
+    ],
+)
+def test_own_labels_train_and_are_tested(task, kind, options, own_labels, tmp_path) -> None:
+    config, run = f'vasomim::downstream/folder/{task}.py', str(tmp_path / 'run')
+    options = [*options, 'train_cfg.max_epochs=1', 'train_dataloader.batch_size=2', 'model.backbone.arch=tiny']
+    if task == 'detection':
+        options += ['model.train_cfg.rpn_proposal.max_per_img=50', 'model.test_cfg.rpn.max_per_img=50']
+        options += ['model.roi_head.bbox_head.fc_out_channels=32', 'train_dataloader.dataset.label_fraction=0.3']
+    data = str(own_labels[kind])
+    assert main('train', [config, '--data', data, '--work-dir', run, '--cfg-options', *options]) == 0
+    assert main('test', [config, run, '--data', data]) == 0
+    metrics = json.loads((tmp_path / 'run' / 'test' / 'metrics.json').read_text())['metrics']
+    assert metrics['DSC' if task == 'segmentation' else 'coco/bbox_mAP'] is not None
+
+
+def test_boxes_of_more_classes_than_the_head_has_are_refused(own_labels, tmp_path, capsys) -> None:
+    """mmdet would train: it takes the label of the second class for that of its background."""
+    arguments = ['vasomim::downstream/folder/detection.py', '--data', str(own_labels['two'])]
+    assert main('train', [*arguments, '--work-dir', str(tmp_path / 'run')]) == 2
+    error = capsys.readouterr().err
+    assert 'need 2: Occlusion, Stenosis.' in error
+    assert error.endswith('Pass --cfg-options model.roi_head.bbox_head.num_classes=2.\n')
+
+
+@pytest.mark.parametrize(('kind', 'task'), [('masks', 'segmentation'), ('boxes', 'detection')])
+def test_own_labels_under_another_config_are_sent_to_theirs(kind, task, own_labels, tmp_path, capsys) -> None:
+    arguments = ['vasomim::downstream/arcade_v/segmentation.py', '--data', str(own_labels[kind])]
+    assert main('train', [*arguments, '--work-dir', str(tmp_path), '--cfg-options', 'model.backbone.arch=tiny']) == 2
+    assert f'train on this one by vasomim::downstream/folder/{task}.py.' in capsys.readouterr().err
 
 
 def test_best_median_and_worst_are_picked_once() -> None:

@@ -12,8 +12,9 @@ from mmengine.registry import DefaultScope, init_default_scope
 
 from tests.prepare.trees import SIZE, write_arcade, write_pairs, write_png, write_voc
 from vasomim.cli import main
+from vasomim.cli.train import config_path
 from vasomim.data.detection import ARCADEStenosisBoxes, DanilovStenosis, FolderDetection
-from vasomim.data.prepared_split import choose_part
+from vasomim.data.prepared_split import choose_part, config_of
 from vasomim.data.segmentation import CAXF, XCAV, ARCADESegments, ARCADEStenosis, ARCADEVessels, FolderSegmentation
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.images import read_grey
@@ -80,6 +81,26 @@ def test_segments_carry_the_published_names_in_the_order_of_their_ids(arcade):
     classes = ARCADESegments(arcade / 'arcade_vs').metainfo['classes']
     assert classes[0] == 'background'
     assert (classes[1], classes[10], classes[16], classes[20], classes[25]) == ('1', '9a', '13', '16', '14b')
+
+
+@pytest.mark.parametrize(
+    ('name', 'masks', 'boxes', 'needs', 'task'),
+    [
+        ('arcade_v', True, False, 'boxes', 'segmentation'),
+        ('arcade_vs', True, False, 'masks', 'segmentation'),
+        ('arcade_s', True, True, 'boxes', 'detection'),
+        ('arcade_s', True, True, 'masks', 'segmentation'),
+        ('caxf', True, False, 'masks', 'segmentation'),
+        ('xcav', True, False, 'masks', 'segmentation'),
+        ('stenosis', False, True, 'masks', 'detection'),
+        ('folder', False, True, 'masks', 'detection'),
+        ('folder', True, False, 'boxes', 'segmentation'),
+    ],
+)
+def test_the_config_of_a_set_exists(name, masks, boxes, needs, task):
+    found = config_of({'name': name, 'masks': masks, 'boxes': boxes}, needs)
+    assert found == f'vasomim::downstream/{name}/{task}.py'
+    assert config_path(found).is_file()
 
 
 def test_a_label_fraction_is_seeded_and_nested(pairs):

@@ -19,6 +19,8 @@ SUMMARY = 'Train from a config: pre-training, the vessel segmentor, or a downstr
 PACKAGE = 'vasomim::'
 FROM_WORK_DIR = 'auto'
 DOWNSTREAM = ('mmseg', 'mmdet')  # Scopes of the configs that fine-tune an encoder.
+# Readers whose classes are those of the data: what they need, what classifies it, and how many more classes that has.
+OWN_CLASSES = {'FolderSegmentation': ('masks', 'decode_head', 1), 'FolderDetection': ('boxes', 'roi_head.bbox_head', 0)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='data to read instead of that of the config. Pre-training: XA-170K as published, what `vasomim pack` '
         f'wrote, or any folder of images (anatomy maps are read from FOLDER{ANATOMY_SUFFIX} where that exists, else '
         'extracted while loading); '
-        'downstream tasks: a folder that `vasomim prepare` wrote',
+        'downstream tasks: a folder that `vasomim prepare` wrote (your own labels: vasomim::downstream/folder/...)',
     )
     parser.add_argument(
         '--init',
@@ -108,6 +110,7 @@ def run(options: argparse.Namespace) -> int:
     from vasomim.engine.workers import worker_error
 
     check_sizes(cfg)
+    check_head(cfg)
     try:
         with blamed_on(cfg):
             runner = build_runner(cfg)
@@ -259,6 +262,35 @@ def use_data(cfg: Config, folder: str) -> None:
         kept = {key: value for key, value in dataset.items() if key not in ('type', 'data_root', 'anatomy_root')}
         cfg[loader].dataset = {**data, **kept}  # Sources that the config names win.
     check_config(cfg)  # An option of the other kind of dataset, such as the sources of XA-170K, is not dropped.
+
+
+def check_head(cfg: Config) -> None:
+    """Compare the classes that a model tells apart with those of a prepared set of one's own.
+
+    mmdet takes the first class too many for its background, and says nothing.
+
+    Raises:
+        ConfigError: If their numbers differ; the cure sets the model's.
+    """
+    from vasomim.prepare.prepared import DESCRIPTION, read_description
+
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    root = Path(str(dataset.get('data_root'))).expanduser()
+    if dataset.get('type') not in OWN_CLASSES or dataset.get('metainfo') or not (root / DESCRIPTION).is_file():
+        return
+    needs, place, more = OWN_CLASSES[dataset['type']]
+    description = read_description(root)
+    head = cfg.model
+    for part in place.split('.'):
+        head = head.get(part) or {}
+    wanted = len(description['classes']) + more
+    if description[needs] and head.get('num_classes', wanted) != wanted:
+        key, classes = f'model.{place}.num_classes', ', '.join(description['classes'])
+        raise ConfigError(
+            str(cfg.filename),
+            f'{key} is {head["num_classes"]}; the {needs} of {root} need {wanted}: {classes}.',
+            f'Pass --cfg-options {key}={wanted}.',
+        )
 
 
 def use_encoder(cfg: Config, source: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def open_split(
         raise DatasetError(
             root,
             f"this is the prepared set '{description['name']}'; {owner} reads '{expected}'.",
-            'Name the folder of that set, or use the reader of this one.',
+            f'Name the folder of that set, or train on this one by {config_of(description, needs)}.',
         )
     if not description[needs]:
         other = 'boxes' if needs == 'masks' else 'masks'
@@ -94,6 +94,12 @@ def open_split(
     if not kept:
         raise DatasetError(root, f'exclude leaves nothing of the {len(names)} frames.', 'Use another list.')
     return description, kept
+
+
+def config_of(description: Mapping[str, Any], needs: str) -> str:
+    """Return the config that comes with the package for a prepared set: with what is needed, else with what it has."""
+    masks = description['masks'] and (needs == 'masks' or not description['boxes'])
+    return f'vasomim::downstream/{description["name"]}/{"segmentation" if masks else "detection"}.py'
 
 
 def choose_part(names: Sequence[str], fraction: float, seed: int) -> list[str]:
