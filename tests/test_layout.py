@@ -136,3 +136,17 @@ def test_a_merged_set_of_other_sources_is_known_by_maps_beside_all_frames(tmp_pa
     assert merged_sources(tmp_path) == ['a', 'b']
     touch(tmp_path, 'c/1.png')
     assert merged_sources(tmp_path) == []  # A folder of frames, some of which have maps.
+
+
+def test_ones_own_sources_stand_beside_the_published_ones(tmp_path):
+    touch(tmp_path, 'xcad/1.png', 'cadica/1.png', 'mine/a/1.png', 'mine_frangi/a/1.png', 'new/1.png')
+    touch(tmp_path, 'splits/train.txt', '.cache/1.png', 'cadica_frangi/1.png', 'old_frangi/1.png')
+    assert merged_sources(tmp_path) == ['cadica', 'xcad', 'mine', 'new', 'old_frangi']  # No neighbour `old`: frames.
+    (tmp_path / 'cadica/1.png').rename(tmp_path / 'cadica/1.txt')
+    (tmp_path / 'xcad/1.png').unlink()
+    assert merged_sources(tmp_path) == []
+
+
+def test_maps_of_another_suffix_are_no_sources(tmp_path):
+    touch(tmp_path, 'cadica/1.png', 'cadica_vessels/1.png')
+    assert merged_sources(tmp_path, '_vessels') == ['cadica']

@@ -19,6 +19,9 @@ SOURCES = ('cadica', 'syntax', 'xcad', 'coronarydominance')
 ANATOMY_SUFFIX = '_frangi'
 """What XA-170K adds to a folder's name for the folder with its anatomy maps."""
 
+SETTINGS_FILE = 'extract_settings.json'
+"""What lies beside maps that this project has made, whatever their folder is called."""
+
 
 def list_images(root: str | Path, anatomy_suffix: str = ANATOMY_SUFFIX, without: str | Path | None = None) -> list[str]:
     """List the images below a folder, cine series by cine series.
@@ -76,23 +79,28 @@ def walk(root: Path, anatomy_suffix: str = ANATOMY_SUFFIX, without: str | Path |
         yield from (prefix + file for file in files if not file.startswith('.'))
 
 
-def merged_sources(root: Path) -> list[str]:
+def source_folders(root: Path, anatomy_suffix: str = ANATOMY_SUFFIX) -> list[str]:
+    """Return the folders of a merged set: the published sources, and all others that hold images but their maps."""
+    folders = {entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith('.')}
+    maps = {name + ending for name in folders for ending in (ANATOMY_SUFFIX, anatomy_suffix) if ending}
+    own = [name for name in sorted(folders.difference(SOURCES, maps)) if not (root / name / SETTINGS_FILE).exists()]
+    return [
+        *(name for name in SOURCES if name in folders),
+        *(name for name in own if any(is_image(Path(file)) for file in walk(root / name, anatomy_suffix))),
+    ]
+
+
+def merged_sources(root: Path, anatomy_suffix: str = ANATOMY_SUFFIX) -> list[str]:
     """Return the sources of a folder in the layout of XA-170K; none where it is laid out otherwise.
 
-    These are the published sources' folders, if one of them holds frames itself (ARCADE, whose ``syntax/`` holds
-    ``train/``, ``val/`` and ``test/``, is not meant). Where there are none of these names, they are the folders with
-    anatomy maps beside them, if all frames lie in such folders.
+    It is in that layout if a published source holds frames itself (ARCADE, whose ``syntax/`` holds ``train/``, ``val/``
+    and ``test/``, is not meant), or if all frames lie in folders with anatomy maps beside them.
     """
-    published = [name for name in SOURCES if (root / name).is_dir()]
-    if any(is_image(file) for name in published for file in (root / name).iterdir()):
-        return published
-    entries = [entry for entry in root.iterdir() if not entry.name.startswith('.')]
-    folders = {entry.name for entry in entries if entry.is_dir()}
-    sources = sorted(name for name in folders if name + ANATOMY_SUFFIX in folders)
-    rest = folders.difference(sources, (name + ANATOMY_SUFFIX for name in sources))
-    if any(map(is_image, entries)) or any(is_image(Path(file)) for name in rest for file in walk(root / name)):
-        return []
-    return sources
+    sources = source_folders(root, anatomy_suffix)
+    if any(is_image(file) for name in sources if name in SOURCES for file in (root / name).iterdir()):
+        return sources
+    loose = any(is_image(entry) for entry in root.iterdir() if not entry.name.startswith('.'))
+    return [] if loose or not all((root / f'{name}{anatomy_suffix}').is_dir() for name in sources) else sources
 
 
 def is_image(file: Path) -> bool:

@@ -180,11 +180,14 @@ def test_the_root_of_the_merged_set_gets_its_published_layout(tmp_path):
     write_frames(tmp_path, 'syntax/1.png', 'cadica/p1_v1_00001.png', 'notes/1.png')
     assert extract(tmp_path, '--suffix', '_vessels') == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        'cadica', 'cadica_vessels', 'notes', 'syntax', 'syntax_vessels',
+        'cadica', 'cadica_vessels', 'notes', 'notes_vessels', 'syntax', 'syntax_vessels',
     ]  # fmt: skip
     assert (tmp_path / 'cadica_vessels/p1_v1_00001.png').exists()
     assert extract(tmp_path, '--suffix', '_vessels') == 0  # Maps are not taken for frames.
     assert report(tmp_path / 'syntax_vessels')['already_there'] == 1
+    assert extract(tmp_path, '--suffix', '_frangi') == 0
+    assert extract(tmp_path, '--suffix', '_vessels') == 0  # Nor are those of other suffixes.
+    assert not list(tmp_path.glob('*_*_*'))
 
 
 def test_a_destination_inside_the_source_is_not_a_source(tmp_path):

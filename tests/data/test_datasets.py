@@ -63,6 +63,17 @@ class TestXA170K:
         write_frames(merged, 'clinic/a.png')
         assert names_of(XA170K(merged, sources=['clinic'], anatomy='none')) == ['clinic/a.png']
 
+    def test_sources_of_ones_own_beside_published_ones_are_read(self, merged, write_frames, write_maps):
+        write_frames(merged, 'mine/a.png')
+        with pytest.raises(DatasetError, match=r'mine_frangi: this folder of anatomy maps does not exist') as caught:
+            XA170K(merged)
+        assert f'vasomim extract {merged}/mine {merged}/mine_frangi' in caught.value.cure
+        write_maps(merged, 'mine_frangi/a.png')
+        assert names_of(XA170K(merged))[-1] == 'mine/a.png' and len(XA170K(merged)) == 31
+        cfg = load_config('vasomim::pretrain/vasomim.py')
+        use_data(cfg, str(merged))
+        assert len(DATASETS.build({**cfg.train_dataloader.dataset, 'subset': 'all', 'pipeline': []})) == 31
+
     def test_a_misspelt_source_gets_a_suggestion(self, merged):
         with pytest.raises(DatasetError, match=r"no source 'cadika'\. Did you mean 'cadica'"):
             XA170K(merged, sources=['cadika'])

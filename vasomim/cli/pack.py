@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('source', metavar='SRC', type=Path, help='XA-170K as published, or any folder of images')
     add('destination', metavar='DST', type=Path, nargs='?', help=f'folder of the cache (default: SRC{SUFFIX})')
-    add('--sources', metavar='NAME', nargs='+', help='folders of SRC to pack, in place of the published four')
+    add('--sources', metavar='NAME', nargs='+', help='folders of SRC to pack (default: all that hold frames)')
     maps = parser.add_mutually_exclusive_group()
     maps.add_argument('--anatomy', metavar='FOLDER', type=Path, help='maps of a folder of images (default: SRC_frangi)')
     maps.add_argument('--no-anatomy', action='store_true', help='pack the frames alone')

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vasomim.errors import CheckpointError, ConfigError, did_you_mean
-from vasomim.layout import ANATOMY_SUFFIX, SOURCES, existing_folder, merged_sources
+from vasomim.layout import ANATOMY_SUFFIX, existing_folder, merged_sources
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data',
         metavar='FOLDER',
-        help='data to read instead of that of the config. Pre-training: XA-170K as published, what `vasomim pack` '
-        f'wrote, or any folder of images (anatomy maps are read from FOLDER{ANATOMY_SUFFIX} where that exists, else '
-        'extracted while loading); '
+        help='data to read instead of that of the config. Pre-training: XA-170K as published, with your own sources '
+        'beside its, what `vasomim pack` wrote, or any folder of images (anatomy maps are read from '
+        f'FOLDER{ANATOMY_SUFFIX} where that exists, else extracted while loading); '
         'downstream tasks: a folder that `vasomim prepare` wrote (your own labels: vasomim::downstream/folder/...)',
     )
     parser.add_argument(
@@ -246,8 +246,8 @@ def use_data(cfg: Config, folder: str) -> None:
         return
     if is_packed(root):
         data: dict[str, Any] = dict(type='PackedAngiograms', data_root=str(root))
-    elif sources := merged_sources(root):
-        data = dict(type='XA170K', data_root=str(root), **({} if sources[0] in SOURCES else {'sources': sources}))
+    elif merged_sources(root):
+        data = dict(type='XA170K', data_root=str(root))
     else:
         maps = root.with_name(root.name + ANATOMY_SUFFIX)
         data = dict(type='AngiogramFolder', data_root=str(root), anatomy_root=str(maps) if maps.is_dir() else None)

@@ -12,7 +12,15 @@ from mmpretrain.datasets import BaseDataset
 from vasomim.anatomy import FILTERS
 from vasomim.data.splits import SUBSETS, choose_subset, restrict
 from vasomim.errors import ConfigError, DatasetError, did_you_mean
-from vasomim.layout import ANATOMY_SUFFIX, SOURCES, existing_folder, list_images, map_names
+from vasomim.layout import (
+    ANATOMY_SUFFIX,
+    SOURCES,
+    existing_folder,
+    list_images,
+    map_names,
+    merged_sources,
+    source_folders,
+)
 from vasomim.registry import DATASETS
 
 SKIP = 'train_dataloader.dataset.skip_corrupt=True val_dataloader.dataset.skip_corrupt=True'
@@ -141,7 +149,7 @@ class XA170K(AngiogramDataset):
 
     Args:
         data_root: Folder of the sources.
-        sources: Names of the folders to use; None: those of the four published ones that are there.
+        sources: Names of the folders to use; None: all that hold frames, the published ones first.
         anatomy: 'precomputed', 'on_the_fly' (extracted from each frame as it is loaded, some 20 ms) or 'none'.
         anatomy_suffix: What the name of a folder with maps adds to that of its frames.
         filter: Which filter extracts on the fly, of :data:`vasomim.anatomy.FILTERS`.
@@ -175,10 +183,13 @@ class XA170K(AngiogramDataset):
         """
         root = existing_folder(self.data_root)
         folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
-        sources = [name for name in SOURCES if name in folders] if self.sources is None else self.sources
+        sources = self.sources
+        if sources is None:
+            find = source_folders if set(SOURCES) & set(folders) else merged_sources
+            sources = find(root, self.anatomy_suffix)
         here = f'Here are: {", ".join(folders) or "no folders"}.'
         if not sources:
-            cure = f'{here} Name sources=[...] to use other folders than the published {", ".join(SOURCES)}.'
+            cure = f'{here} Name sources=[...] where none is called {", ".join(SOURCES)}, and not all have maps.'
             raise DatasetError(root, 'no source to read.', cure)
         for name in sources:
             if name not in folders:
@@ -195,7 +206,10 @@ class XA170K(AngiogramDataset):
         folder = f'{source}{self.anatomy_suffix}'
         maps = [f'{folder}/{name.partition("/")[2]}' for name in names]
         frames = Path(self.data_root, source)
-        cure = f"`vasomim extract {frames} {frames}{self.anatomy_suffix}` makes them; anatomy='on_the_fly' needs none."
+        cure = (
+            f"`vasomim extract {frames} {frames}{self.anatomy_suffix}` makes them; anatomy='on_the_fly' needs none, "
+            'and sources=[...] names what is read.'
+        )
         return find_maps(self.data_root, folder, maps, cure)
 
 
