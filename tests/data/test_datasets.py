@@ -141,6 +141,26 @@ class TestXA170K:
         assert names_of(XA170K(merged, sources='syntax', split=split)) == ['syntax/1.png', 'syntax/3.png']
 
 
+def test_the_documented_options_use_the_lists_by_patient_whole(merged, project_root):
+    lists = {'train': ['cadica/p1_v1_00000.png', 'cadica/p3_v1_00002.png'], 'held_out': ['cadica/p2_v1_00000.png']}
+    lists['train'] += [f'syntax/{number}.png' for number in range(9)]
+    lists['held_out'] += ['cadica/p4_v1_00001.png', 'syntax/9.png']
+    (merged / 'splits').mkdir()
+    for name, frames in lists.items():
+        (merged / 'splits' / f'{name}.txt').write_text('\n'.join(frames) + '\n')
+    page = (
+        (project_root / 'docs' / 'pretraining_data.md')
+        .read_text()
+        .replace('\\\n', '')
+        .replace('data/xa170k', str(merged))
+    )
+    command = next(line for line in page.splitlines() if 'dataset.split=' in line)
+    cfg = load_config('vasomim::pretrain/vasomim.py', command.partition('--cfg-options')[2].split())
+    use_data(cfg, str(merged))
+    for loader, name in (('train_dataloader', 'train'), ('val_dataloader', 'held_out')):
+        assert names_of(DATASETS.build({**cfg[loader].dataset, 'pipeline': []})) == lists[name]
+
+
 class TestAngiogramFolder:
     def test_frames_of_all_formats_are_read_in_order(self, tmp_path, write_frames):
         names = ['a/2.png', 'a/10.jpg', 'b/1.bmp', 'c.tif', 'd.webp']
