@@ -120,6 +120,27 @@ def test_resuming_gives_the_weights_of_the_uninterrupted_run(trained, config, tm
     assert not torch.equal(weights(trained / 'epoch_2.pth'), weights(trained / 'epoch_4.pth'))
 
 
+def test_resuming_takes_the_last_checkpoint_of_a_directory(trained, config, tmp_path, capsys):
+    (tmp_path / 'earlier').mkdir()
+    for epoch in (2, 3):
+        shutil.copy(trained / f'epoch_{epoch}.pth', tmp_path / 'earlier')
+    arguments = [config, '--work-dir', str(tmp_path / 'run'), '--resume', str(tmp_path / 'earlier')]
+    assert main('train', arguments) == 0
+    assert f'resuming from {tmp_path}/earlier/epoch_3.pth' in capsys.readouterr().out
+    assert torch.equal(weights(tmp_path / 'run/epoch_4.pth'), weights(trained / 'epoch_4.pth'))
+    (tmp_path / 'empty').mkdir()
+    assert main('train', [config, '--work-dir', str(tmp_path / 'new'), '--resume', str(tmp_path / 'empty')]) == 2
+    assert f'CheckpointError: {tmp_path}/empty: this directory holds no checkpoint.' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('option', ['--resume', '--cfg-options'])
+def test_a_config_that_an_option_has_taken_is_asked_for_in_front(option, config, capsys):
+    with pytest.raises(SystemExit):
+        main('train', [option, config])
+    error = capsys.readouterr().err
+    assert ' CONFIG [options]' in error and 'arguments are required: CONFIG' in error
+
+
 def test_a_finished_run_says_so(trained, config, capsys):
     before = weights(trained / 'epoch_4.pth')
     assert main('train', [config, '--work-dir', str(trained), '--resume']) == 0
@@ -255,7 +276,9 @@ def test_two_processes_without_a_gpu(config, tmp_path):
         'torch.distributed.run',
         '--nproc-per-node=2',
         '--standalone',
-        str(ROOT / 'tools' / 'train.py'),
+        '-m',
+        'vasomim',
+        'train',
         config,
         '--launcher',
         'pytorch',

@@ -23,8 +23,15 @@ CASE_SCORE = {'mmseg': 'DSC', 'mmdet': 'F1'}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument('config', help='config of the task: data and metrics; the model comes from the checkpoint')
-    parser.add_argument('checkpoint', help='checkpoint of the task, or the folder of its run (its best checkpoint)')
+    parser.usage = f'{parser.prog} CONFIG CHECKPOINT [options]'
+    parser.add_argument(
+        'config', metavar='CONFIG', help='config of the task: data and metrics; the model comes from the checkpoint'
+    )
+    parser.add_argument(
+        'checkpoint',
+        metavar='CHECKPOINT',
+        help='checkpoint of the task, or the folder of its run (its best checkpoint)',
+    )
     parser.add_argument('--data', metavar='FOLDER', help='prepared data to read instead of that of the config')
     parser.add_argument(
         '--work-dir',

@@ -25,7 +25,13 @@ OWN_CLASSES = {'FolderSegmentation': ('masks', 'decode_head', 1), 'FolderDetecti
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument('config', help='config file, or vasomim::FOLDER/NAME.py for one that came with the package')
+    parser.usage = f'{parser.prog} CONFIG [options]'
+    parser.add_argument(
+        'config',
+        metavar='CONFIG',
+        help='config file, or vasomim::FOLDER/NAME.py for one that came with the package; it comes first, as --resume '
+        'and --cfg-options would take it for their value',
+    )
     parser.add_argument(
         '--data',
         metavar='FOLDER',
@@ -45,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         const=FROM_WORK_DIR,
         metavar='CHECKPOINT',
-        help='continue from a checkpoint; without a value, from the last one of the work directory',
+        help='continue from a checkpoint, or the last whole one of a directory; without a value, of the work directory',
     )
     parser.add_argument(
         '--overwrite',
@@ -140,12 +146,13 @@ def started_by(launcher: str) -> None:
     """
     if launcher == 'none':
         return
-    mark, cure = {
-        'pytorch': ('RANK', 'Start it by: torchrun --nproc-per-node=GPUS tools/train.py CONFIG --launcher pytorch'),
-        'slurm': ('SLURM_PROCID', 'Start it by: srun --ntasks=GPUS ... tools/train.py CONFIG --launcher slurm'),
+    mark, command = {
+        'pytorch': ('RANK', 'torchrun --nproc-per-node 8 -m vasomim train CONFIG --launcher pytorch'),
+        'slurm': ('SLURM_PROCID', 'srun --ntasks-per-node=8 --gpus-per-node=8 vasomim train CONFIG --launcher slurm'),
     }[launcher]
     if mark not in os.environ:
-        raise ConfigError(f'--launcher {launcher}', f'{mark} is not set: nothing has started several processes.', cure)
+        what = f'{mark} is not set: nothing has started several processes.'
+        raise ConfigError(f'--launcher {launcher}', what, f'Start it by: {command}')
 
 
 def load_config(name: str, options: Sequence[str] = ()) -> Config:
@@ -320,22 +327,24 @@ def checkpoint_to_resume(wanted: str, work_dir: Path) -> str | None:
     """Return the checkpoint to continue from; None where the work directory holds none yet.
 
     Args:
-        wanted: A path, or 'auto' for the last whole checkpoint of the work directory.
+        wanted: A file, a run's folder for its last whole checkpoint, or 'auto' for that of the work directory.
         work_dir: The run's folder. It may have been moved since the checkpoint was written.
 
     Raises:
-        CheckpointError: If the checkpoint does not exist, or all of the work directory are damaged.
+        CheckpointError: If the checkpoint does not exist, or all of the folder are damaged.
     """
     from vasomim.checkpoint import last_checkpoint
 
-    checkpoint = last_checkpoint(work_dir, tell=say) if wanted == FROM_WORK_DIR else Path(wanted)
-    if checkpoint is None:
+    source = work_dir if wanted == FROM_WORK_DIR else Path(wanted)
+    in_folder = wanted == FROM_WORK_DIR or source.is_dir()
+    checkpoint = last_checkpoint(source, tell=say) if in_folder else source
+    if checkpoint is None and wanted == FROM_WORK_DIR:
         say(f'no checkpoint in {work_dir} yet: starting from the beginning')
         return None
-    if not checkpoint.is_file():
+    if checkpoint is None or not checkpoint.is_file():
         raise CheckpointError(
-            checkpoint,
-            'there is no such checkpoint.',
+            source,
+            'there is no such checkpoint.' if checkpoint else 'this directory holds no checkpoint.',
             'Pass --resume without a path to continue from the work directory, or leave it out.',
         )
     say(f'resuming from {checkpoint}')
