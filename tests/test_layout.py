@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.dicoms import write_dicom
+from vasomim.cli import main
 from vasomim.errors import DatasetError
 from vasomim.layout import held_out_start, list_images, map_names, merged_sources, series_key
 
@@ -50,6 +53,18 @@ def test_a_folder_of_other_files_says_what_is_there(tmp_path):
     touch(tmp_path, 'a.npz', 'b/c.npz', 'd.txt', 'README')
     with pytest.raises(DatasetError, match=r'no image here, but 4 other files \(\.npz: 2'):
         list_images(tmp_path)
+
+
+def test_a_folder_of_dicom_files_is_sent_to_what_reads_them(tmp_path, capsys):
+    write_dicom(tmp_path / 'dcm/IM0001', np.zeros((2, 16, 16), np.uint8))
+    touch(tmp_path, 'dcm/a.txt')
+    for verb in ('extract', 'pack'):
+        assert main(verb, [str(tmp_path / 'dcm')]) == 2
+        error = capsys.readouterr().err
+        assert 'no image here, but 2 other files' in error
+        command = error.partition('`vasomim prepare ')[2].partition('`')[0].split()
+    assert main('prepare', [word.replace('data/', f'{tmp_path}/') for word in command]) == 0
+    assert len(list((tmp_path / 'mine/mine').glob('*.png'))) == 2
 
 
 def test_a_misspelt_folder_gets_a_suggestion(tmp_path):

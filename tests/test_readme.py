@@ -10,8 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.dicoms import write_dicom
 from vasomim.cli import main
 
 # Options that make a training of the README short; everything else stays as it is written there.
@@ -58,6 +60,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> P
     for name in ('tools', 'configs', 'benchmark'):
         (root / name).symlink_to(project_root / name)
     assert main('synthesize', [str(root / 'frames'), '--layout', 'folder', '--frames', '12', '--jobs', '1']) == 0
+    write_dicom(root / 'dcm' / 'run.dcm', np.random.default_rng(0).integers(0, 256, (12, 64, 64), dtype=np.uint8))
     published = root / 'published'
     assert main('synthesize', [str(published), '--layout', 'arcade', '--frames', '12', '--jobs', '1']) == 0
     shutil.make_archive(str(root / 'ARCADE'), 'zip', published)

@@ -11,6 +11,8 @@ from vasomim.errors import DatasetError, did_you_mean
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
+FILES_LOOKED_INTO = 100  # To tell whether a folder without images holds DICOM files.
+
 DIGITS = '0123456789'
 
 SOURCES = ('cadica', 'syntax', 'xcad', 'coronarydominance')
@@ -42,21 +44,26 @@ def list_images(root: str | Path, anatomy_suffix: str = ANATOMY_SUFFIX, without:
     """
     root = existing_folder(root)
     names: list[str] = []
-    others: Counter[str] = Counter()
+    others: list[str] = []
     for file in walk(root, anatomy_suffix, without):
-        ending = os.path.splitext(file)[1].lower()
-        if ending in IMAGE_SUFFIXES:
-            names.append(file)
-        else:
-            others[ending or 'no ending'] += 1
+        (names if is_image(Path(file)) else others).append(file)
     if names:
         return sorted(names, key=series_key)
-    kinds = ', '.join(f'{ending}: {number}' for ending, number in others.most_common(5))
-    raise DatasetError(
-        root,
-        f'no image here, but {others.total()} other files ({kinds}).' if others else 'the folder is empty.',
-        f'Name a folder with frames as {", ".join(IMAGE_SUFFIXES)}, in sub-folders or not.',
-    )
+    raise no_image(root, others)
+
+
+def no_image(root: Path, files: list[str]) -> DatasetError:
+    """Return the error for a folder without an image; where it holds DICOM files, the cure makes frames of them."""
+    from vasomim.dicom import is_dicom
+
+    endings = Counter(os.path.splitext(file)[1].lower() or 'no ending' for file in files)
+    kinds = ', '.join(f'{ending}: {number}' for ending, number in endings.most_common(5))
+    what = f'no image here, but {len(files)} other files ({kinds}).' if files else 'the folder is empty.'
+    if any(is_dicom(root / file) for file in files[:FILES_LOOKED_INTO]):
+        cure = f'`vasomim prepare pretrain dicom {root} data/mine --name mine` makes frames of DICOM files.'
+    else:
+        cure = f'Name a folder with frames as {", ".join(IMAGE_SUFFIXES)}, in sub-folders or not.'
+    return DatasetError(root, what, cure)
 
 
 def walk(root: Path, anatomy_suffix: str = ANATOMY_SUFFIX, without: str | Path | None = None) -> Iterator[str]:
