@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 from pathlib import Path
@@ -15,9 +16,9 @@ from tests.finetuned import write_checkpoint
 from tests.models.builders import ARCH
 from vasomim import compat
 from vasomim.checkpoint import save_weights
-from vasomim.cli import main
+from vasomim.cli import extract_features, main
 from vasomim.errors import CheckpointError, ConfigError
-from vasomim.features import FeatureExtractor
+from vasomim.features import POOLS, FeatureExtractor
 from vasomim.notice import NOTICE
 
 compat.prepare()
@@ -98,6 +99,12 @@ def test_a_fine_tuned_checkpoint_gives_the_tokens_of_its_encoder(config, tmp_pat
     with torch.no_grad():
         expected = model(inputs)[-1][:, 1:].mean(dim=1)
     np.testing.assert_allclose(FeatureExtractor(path, device='cpu')([frame]), expected.numpy(), atol=1e-5)
+
+
+def test_the_help_names_the_pools_that_there_are():
+    parser = argparse.ArgumentParser()
+    extract_features.add_arguments(parser)
+    assert f'--pool {{{",".join(POOLS)}}}' in parser.format_help()
 
 
 def test_a_file_of_features_is_read_without_pickle_and_judged(tiny, frames, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,16 @@ def test_frames_of_another_source_are_not_mixed_in(frames, tmp_path, capsys):
     (frames / '5.png').unlink()
     assert pack(frames, tmp_path / 'out') == 2
     assert '1 of its frames are not in SRC (first: 5.png)' in capsys.readouterr().err
+
+
+def test_what_the_error_of_missing_maps_says_can_be_typed(frames, tmp_path, capsys):
+    shutil.rmtree(tmp_path / 'frames_frangi')
+    assert pack(frames, tmp_path / 'out') == 2
+    cure = capsys.readouterr().err.splitlines()[-1]
+    assert cure == f'  `vasomim extract {frames} {frames}_frangi` makes them. --no-anatomy packs the frames alone.'
+    assert pack(frames, tmp_path / 'alone', '--no-anatomy') == 0
+    assert main('extract', cure.split('`')[1].split()[2:]) == 0
+    assert pack(frames, tmp_path / 'out') == 0
 
 
 def test_missing_maps_and_wrong_places_are_refused(frames, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import hashlib
 import json
@@ -20,10 +21,10 @@ import pytest
 from tests.dicoms import PATIENT, write_dicom
 from tests.prepare.trees import write_arcade, write_png
 from vasomim.anatomy import extract_anatomy
-from vasomim.cli import main
+from vasomim.cli import main, train
 from vasomim.data.datasets import XA170K
 from vasomim.images import read_grey, read_mask
-from vasomim.layout import series_key
+from vasomim.layout import merged_sources, series_key
 
 SIZE = 48
 
@@ -94,6 +95,11 @@ def test_cadica_with_damaged_frames(tmp_path, capsys):
     damaged = report_of(tmp_path / 'out', 'cadica')['damaged']
     assert {place.rpartition('/')[2] for place, _ in damaged} == bad
     printed = capsys.readouterr().out
+    command = printed.partition('To train on it: vasomim train ')[2].splitlines()[0].split()
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    given = parser.parse_args(command)
+    assert train.config_path(given.config).is_file() and merged_sources(Path(given.data)) == ['cadica']
     assert '10 frames (published: 6594); 3 patients (published: 42); 10 kept' in printed
     assert '3 damaged, and left out' in printed and 'a mask or a blank' in printed
 

@@ -26,7 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('checkpoint', help='any checkpoint with a plain ViT: of a pre-training, fine-tuned, or of another project')
     add('source', type=Path, help='an image, a DICOM file, or a folder of them')
     add('target', type=Path, help='the .npz file: features (N, C) and names (N,); a .json of its name says the rest')
-    add('--pool', default='mean', help='mean of the patch tokens, or the class token (default: %(default)s)')
+    add(
+        '--pool',
+        choices=('mean', 'class'),
+        default='mean',
+        help='mean: of the patch tokens; class: the class token (default: %(default)s)',
+    )
     add('--size', type=int, help='side to which frames are resized (default: that of the encoder)')
     add('--batch-size', type=int, default=32, help='frames at once (default: %(default)s)')
     add('--device', help='cpu, cuda or cuda:N (default: a GPU if there is one)')

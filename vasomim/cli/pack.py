@@ -96,7 +96,7 @@ def plan(root: Path, options: argparse.Namespace) -> tuple[str, list[Source]]:
     """List the frames as their reader does, with their maps; return the layout as well."""
     from vasomim.data.datasets import XA170K, AngiogramDataset, AngiogramFolder
     from vasomim.data.packing import Source
-    from vasomim.errors import ConfigError
+    from vasomim.errors import ConfigError, DatasetError
     from vasomim.layout import ANATOMY_SUFFIX, merged_sources
 
     merged = options.sources or merged_sources(root)
@@ -108,11 +108,15 @@ def plan(root: Path, options: argparse.Namespace) -> tuple[str, list[Source]]:
     else:
         maps = options.anatomy or root.resolve().with_name(root.resolve().name + ANATOMY_SUFFIX)
         reader = AngiogramFolder(root, None if options.no_anatomy else maps, filter=None, lazy_init=True)
-    sources = [
-        Source(name, root / name, Path(info['anatomy_path']) if info else None)
-        for source, names in reader.find_frames().items()
-        for name, info in zip(names, reader.describe_anatomy(source, names), strict=True)
-    ]
+    found = reader.find_frames()
+    try:
+        sources = [
+            Source(name, root / name, Path(info['anatomy_path']) if info else None)
+            for source, names in found.items()
+            for name, info in zip(names, reader.describe_anatomy(source, names), strict=True)
+        ]
+    except DatasetError as error:
+        raise DatasetError(error.where, error.what, f'{error.cure} --no-anatomy packs the frames alone.') from error
     return 'merged' if merged else 'folder', sources
 
 

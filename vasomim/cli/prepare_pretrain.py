@@ -17,7 +17,7 @@ from vasomim.cli.extract import FAILURES_SHOWN, claim, show_progress
 from vasomim.cores import cores
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.files import write_whole
-from vasomim.layout import ANATOMY_SUFFIX, SOURCES, existing_folder
+from vasomim.layout import ANATOMY_SUFFIX, existing_folder
 from vasomim.prepare.anatomy_maps import Settings, Task, extract_all
 
 KINDS = {
@@ -273,8 +273,7 @@ def say(summary: dict[str, Any], root: Path, name: str) -> None:
     if 'lists' in summary:
         counts = [f'{number} in {root / "splits" / name}_{subset}.txt' for subset, number in summary['lists'].items()]
         print(f'  Lists for the readers: {", ".join(counts)}.')
-    if name not in SOURCES:
-        print(f"  To train on it: data_root='{root}', sources=['{name}'].")
+    print(f'  To train on it: vasomim train vasomim::pretrain/vasomim.py --data {root}')
 
 
 def first_reasons(damaged: Sequence[tuple[str, str]]) -> str:

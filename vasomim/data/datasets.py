@@ -207,8 +207,8 @@ class XA170K(AngiogramDataset):
         maps = [f'{folder}/{name.partition("/")[2]}' for name in names]
         frames = Path(self.data_root, source)
         cure = (
-            f"`vasomim extract {frames} {frames}{self.anatomy_suffix}` makes them; anatomy='on_the_fly' needs none, "
-            'and sources=[...] names what is read.'
+            f'`vasomim extract {frames} {frames}{self.anatomy_suffix}` makes them; `sources`, an option of the dataset '
+            'and of `vasomim pack`, names what is read in place of all.'
         )
         return find_maps(self.data_root, folder, maps, cure)
 
@@ -244,7 +244,7 @@ class AngiogramFolder(AngiogramDataset):
     def describe_anatomy(self, source: str, names: list[str]) -> list[dict[str, str]]:
         """Find the maps in ``anatomy_root``."""
         if self.anatomy_root is not None:
-            cure = f'`vasomim extract {self.data_root} {self.anatomy_root}` makes them; anatomy_root=None needs none.'
+            cure = f'`vasomim extract {self.data_root} {self.anatomy_root}` makes them.'
             return find_maps(self.anatomy_root, '.', names, cure)
         return [{'anatomy_filter': self.filter} if self.filter else {} for _ in names]
 
