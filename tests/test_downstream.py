@@ -18,7 +18,7 @@ from mmengine.registry import DefaultScope
 from tests.models.builders import ARCH
 from tests.prepare.trees import write_pairs, write_voc
 from vasomim import predictor as predictor_module
-from vasomim.checkpoint import save_weights
+from vasomim.checkpoint import SIZES, save_weights
 from vasomim.cli import main
 from vasomim.cli.test import defined, pick
 from vasomim.cli.train import default_work_dir, load_config
@@ -117,9 +117,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def pretrained(path: Path, size: int = 64, name: str = 'backbone.') -> Path:
+def pretrained(path: Path, size: int = 64, name: str = 'backbone.', arch: str | dict = ARCH) -> Path:
     torch.manual_seed(1)
-    tensors = PlainViT(arch=ARCH, img_size=size).state_dict()
+    tensors = PlainViT(arch=arch, img_size=size).state_dict()
     save_weights({name + key: torch.randn_like(tensor) for key, tensor in tensors.items()}, path)
     return path
 
@@ -197,6 +197,21 @@ def test_an_encoder_of_another_size_is_refused(tmp_path) -> None:
     save_weights(other, tmp_path / 'other.safetensors')
     with pytest.raises(CheckpointError, match='is missing'):
         load_encoder(PlainViT(arch=ARCH, img_size=64), tmp_path / 'other.safetensors')
+
+
+def test_an_encoder_of_another_known_size_is_met_by_the_option_that_takes_it(tmp_path) -> None:
+    path = pretrained(tmp_path / 'tiny.safetensors', size=224, arch='tiny')
+    with pytest.raises(CheckpointError) as caught:
+        load_encoder(PlainViT(arch='small', img_size=224), path)
+    option = caught.value.cure.partition('--cfg-options ')[2].partition(',')[0]
+    arch = load_config('vasomim::downstream/arcade_v/segmentation.py', [option]).model.backbone.arch
+    assert load_encoder(PlainViT(arch=arch, img_size=224), path).share == 1.0
+
+
+@pytest.mark.parametrize(('width', 'name'), SIZES.items())
+def test_the_widths_are_those_of_the_sizes(width, name) -> None:
+    with torch.device('meta'):
+        assert PlainViT(arch=name).embed_dims == width
 
 
 def test_positions_are_resized_between_grids(tmp_path) -> None:

@@ -28,6 +28,7 @@ SHIPPED = Path(__file__).parent / 'weights'
 NUMBERED = re.compile(r'(?!best_).*_(\d+)\.pth')  # What a run writes as it goes: epoch_3.pth, iter_500.pth
 LEAST = 0.95  # Share of an encoder's tensors without which it is not loaded or converted.
 TASKS = {'mmseg': 'segmentation', 'mmdet': 'detection'}  # Downstream tasks by the scope of their configs.
+SIZES = {192: 'tiny', 384: 'small', 768: 'base', 1024: 'large', 1280: 'huge'}  # Plain ViTs by their width.
 WRAPPER = 'module.'  # Before each name where a model wrapped for several GPUs was saved.
 
 
@@ -247,8 +248,7 @@ def load_tensors(
         raise CheckpointError(
             source,
             f'it belongs to another architecture: {_first_misfit(report, own, tensors)} ({report}).',
-            f'Build a {type(module).__name__} of the size that the checkpoint was '
-            'trained with (architecture, patch size, decoder), or take another checkpoint.',
+            _size_cure(module, own, tensors),
         )
     module.load_state_dict(fitting, strict=False)
     print_log(str(report), logger='current')
@@ -433,6 +433,17 @@ def _resize_positions(
             tensors[name] = resize_positions(tensors[name], from_grid, resize)
             resized.append(name)
     return resized
+
+
+def _size_cure(module: nn.Module, own: dict[str, Tensor], tensors: dict[str, Tensor]) -> str:
+    widths = [entry['cls_token'].shape[-1] for entry in (own, tensors) if 'cls_token' in entry]
+    if len(widths) == 2 and widths[0] != widths[1] and widths[1] in SIZES:
+        arch = f'model.backbone.arch={SIZES[widths[1]]}'
+        return f'It is a ViT of another size: pass --cfg-options {arch}, or take another checkpoint.'
+    return (
+        f'Build a {type(module).__name__} of the size that the checkpoint was '
+        'trained with (architecture, patch size, decoder), or take another checkpoint.'
+    )
 
 
 def _first_misfit(report: LoadReport, own: dict[str, Tensor], tensors: dict[str, Tensor]) -> str:
