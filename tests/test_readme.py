@@ -15,6 +15,7 @@ import pytest
 
 from tests.dicoms import write_dicom
 from vasomim.cli import main
+from vasomim.cli.train import load_config
 
 # Options that make a training of the README short; everything else stays as it is written there.
 SHORT = [
@@ -89,6 +90,19 @@ def test_every_command_runs(workplace: Path, project_root: Path) -> None:
         assert result.returncode == 0, f'{command}\n{result.stdout[-2000:]}\n{result.stderr[-3000:]}'
     assert (workplace / 'reconstructions.png').stat().st_size > 10_000
     assert (workplace / 'work_dirs/segmentor.safetensors').exists()
+
+
+def test_the_options_for_one_gpu_give_the_batch_of_the_paper(project_root: Path) -> None:
+    readme = (project_root / 'README.md').read_text(encoding='utf-8')
+    options = re.search(r'On one GPU `--amp --cfg-options ([^`]+)`', readme)
+    processes = re.search(r'torchrun --nproc-per-node (\d+)', readme)
+    assert options and processes
+    paper, one = (
+        load_config('vasomim::pretrain/vasomim.py'),
+        load_config('vasomim::pretrain/vasomim.py', options[1].split()),
+    )
+    assert paper.train_dataloader.batch_size * int(processes[1]) == 2048
+    assert one.train_dataloader.batch_size * one.optim_wrapper.accumulative_counts == 2048
 
 
 def test_the_targets_and_files_that_it_names_exist(project_root: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vasomim.cli.doctor import BROKEN, OK, Finding
+from vasomim.cli.doctor import BROKEN, NOTE, OK, Finding
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,6 +90,38 @@ def test_a_missing_torch_is_a_finding_and_not_a_crash(tmp_path):
     assert finding.state == BROKEN
     assert finding.found == "ModuleNotFoundError: No module named 'torch'"
     assert finding.cure == f'{sys.executable} -m pip install --force-reinstall torch torchvision'
+
+
+TORCH = """
+__version__ = '2.12.1'
+class version: cuda = {cuda!r}
+class cuda:
+    def device_count(): return {devices}
+    def get_device_properties(i): return type('Device', (), dict(name='Card', total_memory=8 << 30))
+"""
+
+
+@pytest.mark.parametrize(
+    ('cuda', 'devices', 'driver', 'state', 'told'),
+    [
+        ('13.0', 1, True, OK, ''),
+        ('13.0', 0, True, NOTE, 'PyTorch 2.12.1 here is built for CUDA 13.0;|Update the NVIDIA driver, or install the'),
+        (None, 0, True, NOTE, 'PyTorch 2.12.1 here is built without CUDA;|Install the build for that CUDA'),
+        ('13.0', 0, False, OK, ''),
+    ],
+)
+def test_a_gpu_that_pytorch_cannot_use_gets_a_word(cuda, devices, driver, state, told, tmp_path, monkeypatch):
+    (tmp_path / 'torch.py').write_text(TORCH.format(cuda=cuda, devices=devices))
+    (tmp_path / 'bin').mkdir()
+    if driver:
+        (tmp_path / 'bin' / 'nvidia-smi').write_text('#!/bin/sh\n')
+        (tmp_path / 'bin' / 'nvidia-smi').chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path / 'bin'))
+    finding = check('gpu', tmp_path)
+    assert finding.state == state
+    assert all(part in finding.cure for part in told.split('|')) and bool(finding.cure) == bool(told)
+    assert 'pip install' not in finding.cure  # Unpinned, it would bring another PyTorch.
+    assert finding.found.startswith('Card, 8 GiB' if devices else 'there is a driver' if driver else 'none')
 
 
 def test_a_torchvision_that_does_not_match_is_found(tmp_path):

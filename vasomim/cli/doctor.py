@@ -220,16 +220,24 @@ def gpu() -> Finding:
     """A GPU is welcome and not needed; one that PyTorch cannot use deserves a word."""
     answer, error = probe(
         'import torch\n'
+        'print(torch.__version__, torch.version.cuda)\n'
         'for i in range(torch.cuda.device_count()):\n'
         '    device = torch.cuda.get_device_properties(i)\n'
         '    print(f"{device.name}, {device.total_memory / 2**30:.0f} GiB")'
     )
-    if answer:
-        return Finding('GPU', OK, '; '.join(answer.splitlines()))
-    if shutil.which('nvidia-smi') and not error:
-        cure = f'{PIP} install --force-reinstall torch torchvision  # or update the NVIDIA driver'
-        return Finding('GPU', NOTE, 'there is a driver, but PyTorch sees no GPU', cure)
-    return Finding('GPU', OK, 'none; training runs on the CPU')
+    build, *devices = answer.splitlines() or ['']
+    if devices:
+        return Finding('GPU', OK, '; '.join(devices))
+    if not shutil.which('nvidia-smi') or error:
+        return Finding('GPU', OK, 'none; training runs on the CPU')
+    version, cuda = build.split()
+    made = f'PyTorch {version} here is built {"without CUDA" if cuda == "None" else f"for CUDA {cuda}"}'
+    start = 'Install' if cuda == 'None' else 'Update the NVIDIA driver, or install'
+    cure = (
+        f'{made}; `nvidia-smi` shows the newest CUDA that the driver knows.\n'
+        f'  {start} the build for that CUDA from pytorch.org, with the versions of requirements/onedl.txt.'
+    )
+    return Finding('GPU', NOTE, 'there is a driver, but PyTorch sees no GPU', cure)
 
 
 def processors() -> Finding:
