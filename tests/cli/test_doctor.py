@@ -92,6 +92,17 @@ def test_a_missing_torch_is_a_finding_and_not_a_crash(tmp_path):
     assert finding.cure == f'{sys.executable} -m pip install --force-reinstall torch torchvision'
 
 
+@pytest.mark.parametrize(('available', 'state', 'cure'), [(True, OK, ''), (False, NOTE, 'install python-gdcm')])
+def test_a_decoder_that_is_missing_is_named(available, state, cure, tmp_path):
+    (tmp_path / 'pydicom').mkdir()
+    (tmp_path / 'pydicom' / '__init__.py').write_text('')
+    (tmp_path / 'pydicom' / 'uid.py').write_text(f'JPEGLosslessSV1, JPEGLSLossless = True, {available}\n')
+    decoder = "def get_decoder(syntax): return type('Decoder', (), dict(is_available=syntax))\n"
+    (tmp_path / 'pydicom' / 'pixels.py').write_text(decoder)
+    finding = check('decoders', tmp_path)
+    assert (finding.state, finding.cure.partition('pip ')[2]) == (state, cure)
+
+
 TORCH = """
 __version__ = '2.12.1'
 class version: cuda = {cuda!r}

@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 
 def examine() -> list[Finding]:
     """Look at everything, in the order in which it has to be mended."""
-    checks = [python, torch, torchvision, opencv, stack, libraries, operators, gpu, processors, disk, browser]
+    checks = [python, torch, torchvision, opencv, stack, libraries, operators, gpu, decoders, processors, disk, browser]
     with ThreadPoolExecutor(max_workers=4) as pool:  # They mostly wait for the interpreters that they start.
         return list(pool.map(lambda check: check(), checks))
 
@@ -238,6 +238,20 @@ def gpu() -> Finding:
         f'  {start} the build for that CUDA from pytorch.org, with the versions of requirements/onedl.txt.'
     )
     return Finding('GPU', NOTE, 'there is a driver, but PyTorch sees no GPU', cure)
+
+
+def decoders() -> Finding:
+    """Many cath labs write JPEG Lossless, which pydicom decodes by a plugin only."""
+    answer, error = probe(
+        'from pydicom.pixels import get_decoder\n'
+        'from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless\n'
+        'print(all(get_decoder(syntax).is_available for syntax in (JPEGLosslessSV1, JPEGLSLossless)))'
+    )
+    if error:
+        return Finding('DICOM', BROKEN, error, f'{PIP} install pydicom')
+    if answer == 'True':
+        return Finding('DICOM', OK, 'JPEG Lossless and JPEG-LS too')
+    return Finding('DICOM', NOTE, 'no decoder of JPEG Lossless and JPEG-LS', f'{PIP} install python-gdcm')
 
 
 def processors() -> Finding:
