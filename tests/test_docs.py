@@ -8,12 +8,23 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from tests.prepare.trees import write_pairs
+from vasomim import compat
 from vasomim.benchmark.entries import load_entries
-from vasomim.cli import VERBS
+from vasomim.cli import VERBS, main
+from vasomim.cli.train import load_config, use_data
+from vasomim.models.base import Evidence
+from vasomim.registry import MODELS
+
+compat.prepare()
+
+from mmseg.registry import DATASETS as MMSEG_DATASETS  # noqa: E402
 
 DOCS = Path(__file__).parents[1] / 'docs'
 
@@ -45,6 +56,53 @@ def test_entries_are_read(name: str, tmp_path: Path) -> None:
     assert len(after.methods) == len(before.methods) + 1
     if name.startswith('bring'):
         assert after.protocol('mine').methods == ('my_vit', 'mae', 'scratch')
+
+
+@pytest.fixture(scope='module')
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The package of extending.md: each block of Python under the name that the text before it gives."""
+    root = tmp_path_factory.mktemp('extending')
+    page = (DOCS / 'extending.md').read_text('utf-8')
+    for before, code in re.findall(r'([^`]*(?:`[^`]+`[^`]*)*)```python\n(.*?)```', page, re.DOTALL):
+        path = root / re.findall(r'`(my_package/\w+\.py)`', before)[-1]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code, encoding='utf-8')
+    assert len(list(root.glob('my_package/*.py'))) == 4
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(root)
+        yield root / 'my_package'
+
+
+def test_the_method_to_extend_by_trains(package: Path) -> None:
+    arch = dict(embed_dims=24, num_layers=1, num_heads=3, feedforward_channels=48)
+    cfg = load_config(str(package / 'my_method_config.py'))
+    cfg.model.backbone.update(arch=arch, img_size=64)
+    cfg.model.neck.update(decoder_embed_dim=16, decoder_depth=1, decoder_num_heads=2)
+    model = MODELS.build(cfg.model)
+    frames = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    plan = model.masking(2, model.grid, frames.device)
+
+    def loss(anatomy: torch.Tensor) -> torch.Tensor:
+        return model.losses(frames, Evidence(anatomy=anatomy), plan)['loss_rec']
+
+    one_patch = torch.zeros(2, 1, 64, 64)
+    place = int(plan.mask[0].nonzero()[0])
+    one_patch[0, 0, 16 * (place // 4), 16 * (place % 4)] = 1
+    none, all_of_them = loss(torch.zeros_like(one_patch)), loss(torch.ones_like(one_patch))
+    assert torch.isclose(none, all_of_them) and not torch.isclose(none, loss(one_patch), rtol=1e-6)
+    none.backward()
+    assert model.backbone.patch_embed.projection.weight.grad.abs().sum() > 0
+
+
+def test_the_dataset_to_extend_by_is_read(package: Path, tmp_path: Path) -> None:
+    names = [f'p{patient}_{side}' for patient in range(10) for side in ('left', 'right')]
+    write_pairs(tmp_path / 'own', names)
+    assert main('prepare', ['downstream', 'folder', str(tmp_path / 'own'), str(tmp_path / 'set')]) == 0
+    cfg = load_config(str(package / 'my_vessels_config.py'))
+    use_data(cfg, str(tmp_path / 'set'))
+    dataset = MMSEG_DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
+    listed = [Path(frame['img_path']).stem for frame in dataset.load_data_list()]
+    assert listed and listed == [name for name in dataset.names if name.endswith('_left')]
 
 
 def commands() -> list[tuple[str, str]]:
