@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
 from tests.models.builders import ARCH
 from tests.test_configs import CONFIGS, levels
 from vasomim import compat
-from vasomim.cli.train import use_data
+from vasomim.cli.train import load_config, use_data
 from vasomim.engine.strict import check_config, find, is_ours
 from vasomim.registry import RUNNERS
 
@@ -64,6 +64,12 @@ def test_config_builds(name: str) -> None:
         assert len(Evaluator(config.test_evaluator).metrics) == 1
         of_set = ('background', 'vessel') if reader.SET is None else reader.METAINFO['classes']
         assert config.model.decode_head.num_classes == len(of_set)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_config_inherited_from_the_package_is_the_config(name: str, tmp_path) -> None:
+    (tmp_path / 'mine.py').write_text(f"_base_ = 'vasomim::downstream/{name}'\n")
+    assert load_config(str(tmp_path / 'mine.py')).to_dict() == load_config(f'vasomim::downstream/{name}').to_dict()
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -169,11 +169,29 @@ def load_config(name: str, options: Sequence[str] = ()) -> Config:
     from vasomim.engine.strict import check_config, check_options
 
     cfg = read_config(config_path(name))
+    forget_scope(cfg._cfg_dict)
     values = parse_options(options)
     check_options(cfg, values)
     cfg.merge_from_dict(values)
     check_config(cfg)
     return cfg
+
+
+def forget_scope(section: Any) -> None:
+    """Forget what mmengine notes in all sections of an inherited `vasomim::` config: that this package builds them.
+
+    A downstream config is built by mmseg or mmdet, and reads like one that is inherited by its path.
+
+    Args:
+        section: A config, a section of it or a list of sections; changed in place.
+    """
+    if isinstance(section, dict):
+        if section.get('_scope_') == PACKAGE.rstrip(':'):
+            section.pop('_scope_')
+        section = list(section.values())
+    if isinstance(section, (list, tuple)):
+        for part in section:
+            forget_scope(part)
 
 
 def config_path(name: str) -> Path:
