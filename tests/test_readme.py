@@ -1,4 +1,4 @@
-"""Every command of the README runs, in its order, on small data."""
+"""Every command of the README and of the site's pages on training runs, in its order, on small data."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ SHORT = [
 TINY = 'model.backbone.arch=tiny'
 SHORT_MODELS = {
     'segmentor/unext': [],
+    'detection.py': [TINY, 'model.roi_head.bbox_head.fc_out_channels=32', 'model.test_cfg.rpn.max_per_img=50'],
     'downstream/': [TINY, 'model.decode_head.widths=[16,16,8,8,8]'],
     'pretrain/': [TINY, 'model.neck.decoder_depth=1', 'model.neck.decoder_embed_dim=64'],
 }
 PROCESSES = 2
+PAGES = ('README.md', 'docs/pretraining.md', 'docs/downstream.md')  # In the order in which a user comes to them.
 RUN_ELSEWHERE = ('git', 'make', 'pip', 'apt-get')  # Their targets are what continuous integration runs.
 
 
@@ -72,7 +74,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> P
 
 @pytest.mark.slow
 def test_every_command_runs(workplace: Path, project_root: Path) -> None:
-    found = commands((project_root / 'README.md').read_text(encoding='utf-8'))
+    found = [command for page in PAGES for command in commands((project_root / page).read_text(encoding='utf-8'))]
     run = [command for command in found if command.split()[0] not in RUN_ELSEWHERE]
     assert len(run) >= 8
     for command in run:
@@ -112,5 +114,9 @@ def test_the_targets_and_files_that_it_names_exist(project_root: Path) -> None:
         assert re.search(rf'^{target}:', makefile, re.MULTILINE), target
     for path in re.findall(r'\]\(((?!http)[^)]+)\)', readme):
         assert (project_root / path).exists(), path
-    for config in re.findall(r'`((?:pretrain|segmentor|downstream)/[\w/]+\.py)`', readme):
-        assert (project_root / 'configs' / config).exists(), config
+    listed = set()
+    for page in PAGES:
+        text = (project_root / page).read_text(encoding='utf-8')
+        listed |= set(re.findall(r'`((?:pretrain|segmentor|downstream)/[\w/]+\.py)`', text))
+    shipped = {str(path.relative_to(project_root / 'configs')) for path in (project_root / 'configs').glob('*/**/*.py')}
+    assert listed == {name for name in shipped if '_base_' not in name} - {'pretrain/quickstart.py'}
