@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.logging import print_log
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -23,6 +22,7 @@ from vasomim.errors import CheckpointError, did_you_mean
 from vasomim.families import HEADS, POSITIONS, adopt, expected, resize_positions, translate
 from vasomim.files import in_one_step
 from vasomim.naming import detect_family
+from vasomim.stored_config import check_buildable, parse_config
 
 SHIPPED = Path(__file__).parent / 'weights'
 NUMBERED = re.compile(r'(?!best_).*_(\d+)\.pth')  # What a run writes as it goes: epoch_3.pth, iter_500.pth
@@ -259,11 +259,10 @@ def source_grid(checkpoint: Checkpoint, positions: Tensor, source: str | Path) -
     """Return the grid of a checkpoint's position embeddings, class token first: from its config, else a square.
 
     Raises:
-        CheckpointError: If it is neither.
+        CheckpointError: If it is neither, or the config is no list of plain values.
     """
     patches = positions.shape[1] - 1
-    if checkpoint.config is not None:
-        backbone = Config.fromstring(checkpoint.config, '.py').model.backbone
+    if backbone := backbone_config(checkpoint, source):
         size, patch = backbone.get('img_size', 224), backbone.get('patch_size') or 16
         height, width = (size, size) if isinstance(size, int) else size
         if (height // patch) * (width // patch) == patches:
@@ -276,6 +275,17 @@ def source_grid(checkpoint: Checkpoint, positions: Tensor, source: str | Path) -
             'Say it with --grid of `vasomim convert`, or take the checkpoint that the training wrote with its config.',
         )
     return side, side
+
+
+def backbone_config(checkpoint: Checkpoint, source: str | Path) -> dict[str, Any]:
+    """Return the encoder's part of a checkpoint's config; empty where it has none.
+
+    Raises:
+        CheckpointError: If the config is no list of plain values.
+    """
+    if checkpoint.config is None:
+        return {}
+    return dict((parse_config(checkpoint.config, source).get('model') or {}).get('backbone') or {})
 
 
 def convert_checkpoint(
@@ -356,8 +366,8 @@ def load_model(source: str | Path, device: str | torch.device = 'cpu') -> nn.Mod
         The model, in evaluation mode; ``model.cfg`` is the whole config.
 
     Raises:
-        CheckpointError: If the file carries no config or that of a downstream task, or its tensors do not fit the model
-            in it.
+        CheckpointError: If the file carries no config or that of a downstream task, the config holds what
+            :mod:`vasomim.stored_config` does not allow, or the tensors do not fit the model in it.
     """
     from vasomim import models  # noqa: F401  registers what the config names
     from vasomim.registry import MODELS
@@ -367,11 +377,14 @@ def load_model(source: str | Path, device: str | torch.device = 'cpu') -> nn.Mod
         raise CheckpointError(
             source, 'it carries no config, so its model is unknown.', 'Take a checkpoint that tools/train.py wrote.'
         )
-    config = Config.fromstring(checkpoint.config, '.py')
+    config = parse_config(checkpoint.config, source)
     if (scope := config.get('default_scope')) in TASKS:
         cure = 'Take a checkpoint of a pre-training. `vasomim test` and `vasomim predict` take this one.'
         raise CheckpointError(source, f'it is of a {TASKS[scope]}, which reconstructs nothing.', cure)
-    if 'segmentor' in config.model:
+    if not config.get('model'):
+        raise CheckpointError(source, 'its config describes no model.', 'Take a checkpoint that a training wrote.')
+    check_buildable(config, {'model': config.model}, source)
+    if config.model.get('segmentor'):
         config.model.segmentor.weights = None  # They are in the checkpoint; the file may be gone.
     model = MODELS.build(config.model)
     load_tensors(model, checkpoint.tensors, str(source))
@@ -403,7 +416,8 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], str | None]:
         raise CheckpointError(
             path, f'it holds a {type(content).__name__}, not tensors by name.', 'Take a checkpoint or a state dict.'
         )
-    config = (content.get('meta') or {}).get('cfg') if isinstance(content.get('meta'), dict) else None
+    meta = content.get('meta')
+    config = meta.get('cfg') if isinstance(meta, dict) else None
     for key in ('state_dict', 'model'):
         if isinstance(content.get(key), dict):
             content = content[key]
@@ -413,7 +427,7 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], str | None]:
         raise CheckpointError(path, 'it holds no tensors.', 'Take a checkpoint or a state dict.')
     if all(name.startswith(WRAPPER) for name in tensors):
         tensors = {name.removeprefix(WRAPPER): tensor for name, tensor in tensors.items()}
-    return tensors, config
+    return tensors, config if isinstance(config, str) else None
 
 
 def _resize_positions(

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from torch import Tensor
 
 from vasomim import compat
@@ -19,7 +18,13 @@ compat.prepare()
 
 from mmpretrain.models.backbones import VisionTransformer  # noqa: E402
 
-from vasomim.checkpoint import Checkpoint, best_checkpoint, load_tensors, read_checkpoint  # noqa: E402
+from vasomim.checkpoint import (  # noqa: E402
+    Checkpoint,
+    backbone_config,
+    best_checkpoint,
+    load_tensors,
+    read_checkpoint,
+)
 from vasomim.data.transforms import resize  # noqa: E402
 from vasomim.engine.initialize import PREFIX, source_grid  # noqa: E402
 from vasomim.errors import CheckpointError, ConfigError, did_you_mean  # noqa: E402
@@ -119,7 +124,7 @@ def build_encoder(checkpoint: Checkpoint, source: str | Path) -> PlainViT:
         raise CheckpointError(
             source, f'its grid of patches, {grid}, is no square.', 'Take an encoder of square frames.'
         )
-    config = backbone_config(checkpoint)
+    config = backbone_config(checkpoint, source)
     options = {key: config[key] for key in ('window_size', 'global_layers') if config.get(key) is not None}
     encoder = PlainViT(arch=shape_of(tensors, config, source), patch_size=patch, img_size=grid[0] * patch, **options)
     wanted = encoder.state_dict()
@@ -127,13 +132,6 @@ def build_encoder(checkpoint: Checkpoint, source: str | Path) -> PlainViT:
     encoder.out_type = 'raw'  # All tokens instead of a map.
     encoder.eval()
     return encoder
-
-
-def backbone_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return the encoder's part of a checkpoint's config; empty where it has none."""
-    if checkpoint.config is None:
-        return {}
-    return dict(Config.fromstring(checkpoint.config, '.py').get('model', {}).get('backbone') or {})
 
 
 def shape_of(tensors: dict[str, Tensor], config: dict[str, Any], source: str | Path) -> dict[str, int]:

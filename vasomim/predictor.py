@@ -18,6 +18,7 @@ from vasomim.checkpoint import TASKS, best_checkpoint, load_tensors, read_checkp
 from vasomim.errors import CheckpointError, ConfigError, DatasetError
 from vasomim.inputs import Frame, list_sources, read_source, read_sources
 from vasomim.overlays import draw_boxes, draw_mask
+from vasomim.stored_config import check_buildable, parse_config
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,11 @@ class Predictor:
         self.score = score
         self.classes = class_names(source)
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        pipeline = self.cfg.test_dataloader.dataset.pipeline
+        check_buildable(self.cfg, {'test_dataloader.dataset.pipeline': pipeline}, source)
         with DefaultScope.overwrite_default_scope(self.scope):
             model: Any = MODELS.build(self.cfg.model)
-            self.pipeline = Compose(transforms_of_pixels(self.cfg.test_dataloader.dataset.pipeline))
+            self.pipeline = Compose(transforms_of_pixels(pipeline))
         load_tensors(model, tensors, str(source))
         self.model = model.to(device).eval()
 
@@ -150,15 +153,19 @@ def fine_tuned(source: str | Path) -> tuple[Config, dict[str, torch.Tensor]]:
     """Return config and tensors of a downstream task's checkpoint.
 
     Raises:
-        CheckpointError: If it carries no config, or that of something else.
+        CheckpointError: If it carries no config, that of something else, or one with what
+            :mod:`vasomim.stored_config` does not allow.
     """
     checkpoint = read_checkpoint(source)
     cure = 'Take a checkpoint that `vasomim train` wrote with a config of configs/downstream.'
     if checkpoint.config is None:
         raise CheckpointError(source, 'it carries no config, so its model is unknown.', cure)
-    cfg = Config.fromstring(checkpoint.config, '.py')
+    cfg = parse_config(checkpoint.config, source)
     if cfg.get('default_scope') not in TASKS:
         raise CheckpointError(source, 'it is not of a downstream task, and predicts neither masks nor boxes.', cure)
+    if not cfg.get('model'):
+        raise CheckpointError(source, 'its config describes no model.', cure)
+    check_buildable(cfg, {'model': cfg.model}, source)
     return cfg, checkpoint.tensors
 
 
