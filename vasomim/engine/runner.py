@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_distributed
+from mmengine.dist import is_distributed, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -288,17 +288,20 @@ class PretrainRunner(Runner):
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Save so that the file is there in full or not at all: written beside, synced to the disk, then renamed.
 
+        The first process alone does it; the others would take its unfinished file, or that of a killed run, for theirs.
+
         Raises:
             CheckpointError: If it cannot be written; earlier checkpoints are as they were.
         """
+        if not is_main_process():
+            return
         target = Path(out_dir) / filename
         part = target.with_name(f'{filename}.part')
         try:
             super().save_checkpoint(out_dir, part.name, *args, **kwargs)
-            if part.is_file():  # The first process alone writes.
-                with open(part, 'rb+') as file:
-                    os.fsync(file.fileno())
-                os.replace(part, target)
+            with open(part, 'rb+') as file:
+                os.fsync(file.fileno())
+            os.replace(part, target)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise CheckpointError(
