@@ -45,6 +45,7 @@ class Scenario:
         ranks: Processes that train together.
         accumulation: Iterations for one step of the optimizer.
         from_outside: The signals come from the parent, to the whole process group, as a scheduler sends them.
+        repeats: How often each signal comes.
     """
 
     kills: tuple[tuple[str, int, int], ...] = ()
@@ -53,6 +54,7 @@ class Scenario:
     ranks: int = 1
     accumulation: int = 1
     from_outside: bool = False
+    repeats: int = 1
 
 
 KILL, TERM = signal.SIGKILL, signal.SIGTERM
@@ -69,6 +71,7 @@ SCENARIOS = {
     'killed_between_save_and_validation': Scenario((('before_val', PER_EPOCH, KILL),), EPOCHWISE),
     'killed_in_saving': Scenario((('before_save_checkpoint', 9, KILL),), EVERY),
     'stopped': Scenario((('after_train_iter', 4, TERM), ('after_train_iter', PER_EPOCH - 1, TERM)), EPOCHWISE),
+    'stopped_twice': Scenario((('after_train_iter', 4, TERM),), EPOCHWISE, repeats=2),
     'stopped_in_validation': Scenario((('before_val_iter', PER_EPOCH, TERM),), EPOCHWISE),
     'group_stopped': Scenario((('after_train_iter', 5, TERM),), EPOCHWISE, workers=2, from_outside=True),
     'accumulated': Scenario(accumulation=3),
@@ -121,9 +124,10 @@ class Watch(Hook):
             return
         if self.scenario.from_outside:
             (self.folder / 'ready').touch()
-            while not next(hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)).asked_to_stop:
+            while not next(hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)).asked_at:
                 time.sleep(0.01)
-        else:
+            return
+        for _ in range(self.scenario.repeats):
             os.kill(os.getpid(), self.kill[2])
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):

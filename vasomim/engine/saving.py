@@ -21,6 +21,7 @@ from vasomim.files import write_whole
 from vasomim.registry import HOOKS
 
 STOPPED = 128 + signal.SIGTERM  # The exit status that shells and schedulers know for SIGTERM.
+SAME_SIGNAL = 10.0  # Seconds: Slurm signals torchrun and what it started, and torchrun hands the signal on at once.
 
 
 @HOOKS.register_module()
@@ -30,7 +31,8 @@ class SafeCheckpointHook(CheckpointHook):
     - It saves first, and then deletes what ``max_keep_ckpts`` no longer keeps. With ``max_keep_ckpts=1`` a run that is
       killed, or a disk that fills, while mmengine's hook saves leaves nothing.
     - It also saves within an epoch, to ``iter_N.pth``, which goes when the next checkpoint is there.
-    - SIGTERM, by which schedulers announce the end, saves and leaves with exit status 143. A second one ends at once.
+    - SIGTERM, by which schedulers announce the end, saves and leaves with exit status 143. Repeats within ten seconds
+      count as the same one; a later one ends at once.
 
     Several processes agree on both at each logging interval; one acts after any iteration. While gradients accumulate,
     neither happens.
@@ -49,7 +51,7 @@ class SafeCheckpointHook(CheckpointHook):
         if minutes is not None and minutes <= 0:
             raise ValueError(f'minutes must be positive, not {minutes}.')
         self.minutes = minutes
-        self.asked_to_stop = False
+        self.asked_at: float | None = None  # When SIGTERM came first.
         self.saved_at = 0.0
         self.saved_iteration = 0
         self.within: list[Path] = []  # Checkpoints within an epoch, which the next one replaces.
@@ -58,7 +60,7 @@ class SafeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Listen for SIGTERM."""
         super().before_train(runner)
-        self.asked_to_stop, self.saved_at, self.saved_iteration = False, time.monotonic(), runner.iter
+        self.asked_at, self.saved_at, self.saved_iteration = None, time.monotonic(), runner.iter
         self.within = list(Path(self.out_dir).glob('iter_*.pth')) if self.by_epoch else []
         if threading.current_thread() is threading.main_thread():
             self.handler = signal.signal(signal.SIGTERM, self.ask_to_stop) or signal.SIG_DFL
@@ -70,9 +72,12 @@ class SafeCheckpointHook(CheckpointHook):
             self.handler = None
 
     def ask_to_stop(self, number: int, frame: Any) -> None:
-        """Note the signal for the next place at which everything can be saved."""
-        self.asked_to_stop = True
-        signal.signal(signal.SIGTERM, self.handler)
+        """Note the signal for the next place at which everything can be saved; a second one ends at once."""
+        if self.asked_at is None:
+            self.asked_at = time.monotonic()
+        elif time.monotonic() - self.asked_at > SAME_SIGNAL:
+            signal.signal(signal.SIGTERM, self.handler)
+            signal.raise_signal(signal.SIGTERM)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Leave if asked to."""
@@ -107,7 +112,7 @@ class SafeCheckpointHook(CheckpointHook):
         if not isinstance(runner.train_loop, ResumableTrainLoop):
             return
         due = self.minutes is not None and time.monotonic() - self.saved_at >= 60 * self.minutes
-        stop, due = agree(self.asked_to_stop, due)
+        stop, due = agree(self.asked_at is not None, due)
         if (stop or due) and iteration != self.saved_iteration:
             self.save_within(runner, epoch, iteration)
         if stop:
