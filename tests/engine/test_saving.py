@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from types import SimpleNamespace
 
 import pytest
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
 
 from vasomim.engine import PretrainRunner
-from vasomim.engine.saving import STOPPED
+from vasomim.engine.saving import STOPPED, SafeCheckpointHook
 
 
 class EndedAtOnce(Exception):
@@ -56,3 +57,27 @@ def test_a_repeated_signal_is_the_same_one_and_a_later_one_ends_at_once(
     else:
         assert not saved
     assert signal.getsignal(signal.SIGTERM) is handler
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+@pytest.mark.parametrize('accumulation', [1, 2, 3, 10, 16])
+def test_every_epoch_has_places_to_save_at(tmp_path, monkeypatch, processes, accumulation):
+    """Whatever the length of an epoch, which an odd one shifts against the steps of the optimizer."""
+    length, places = 653, []
+    hook = SafeCheckpointHook()
+    monkeypatch.setattr('vasomim.engine.saving.get_world_size', lambda: processes)
+    monkeypatch.setattr(hook, 'act', lambda runner, epoch, iteration: places.append((epoch, iteration)))
+    runner = SimpleNamespace(
+        hooks=[LoggerHook(interval=10)],
+        optim_wrapper=SimpleNamespace(_accumulative_counts=accumulation),
+        train_dataloader=range(length),
+    )
+    for iteration in range(4 * length):
+        runner.iter, runner.epoch = iteration, iteration // length
+        hook.after_train_iter(runner, iteration % length)
+    assert all(iteration % accumulation == 0 for _, iteration in places)
+    for epoch in range(4):
+        own = [iteration for number, iteration in places if number == epoch]
+        gaps = [after - before for before, after in itertools.pairwise(own)]
+        assert max(gaps) <= (accumulation if processes == 1 else max(10, accumulation))
+        assert own[0] - epoch * length <= max(gaps) and (epoch + 1) * length - own[-1] <= max(gaps)

@@ -34,8 +34,8 @@ class SafeCheckpointHook(CheckpointHook):
     - SIGTERM, by which schedulers announce the end, saves and leaves with exit status 143. Repeats within ten seconds
       count as the same one; a later one ends at once.
 
-    Several processes agree on both at each logging interval; one acts after any iteration. While gradients accumulate,
-    neither happens.
+    Several processes agree on both once in a logging interval; one acts after any iteration. While gradients
+    accumulate, neither happens.
 
     Args:
         *args: See mmengine's hook.
@@ -88,9 +88,7 @@ class SafeCheckpointHook(CheckpointHook):
     ) -> None:
         """Save or leave, if it is time to and this is not the end of an epoch, which has a checkpoint of its own."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        accumulates = (runner.iter + 1) % getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-        agreed = get_world_size() == 1 or self.every_n_inner_iters(batch_idx, logging_interval(runner))
-        if batch_idx + 1 < len(runner.train_dataloader) and agreed and not accumulates:
+        if batch_idx + 1 < len(runner.train_dataloader) and (runner.iter + 1) % iterations_between(runner) == 0:
             self.act(runner, runner.epoch, runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
@@ -161,6 +159,15 @@ class SafeCheckpointHook(CheckpointHook):
         """Continue at the place of a checkpoint that is resumed from."""
         if runner._resume and isinstance(runner.train_loop, ResumableTrainLoop):
             runner.train_loop.continue_at(checkpoint['meta'], str(runner._load_from or runner.work_dir))
+
+
+def iterations_between(runner: Runner) -> int:
+    """Return after how many iterations, counted from the start of the training, everything can be saved again.
+
+    One process: after each step of the optimizer. Several: after as many steps as fit a logging interval, at least one.
+    """
+    step: int = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+    return step if get_world_size() == 1 else step * max(1, logging_interval(runner) // step)
 
 
 def agree(*flags: bool) -> list[bool]:
