@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 from types import SimpleNamespace
 
 import pytest
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook, LoggerHook
 
 from vasomim.engine import PretrainRunner
 from vasomim.engine.saving import STOPPED, SafeCheckpointHook
+from vasomim.errors import CheckpointError
 
 
 class EndedAtOnce(Exception):
@@ -81,3 +84,80 @@ def test_every_epoch_has_places_to_save_at(tmp_path, monkeypatch, processes, acc
         gaps = [after - before for before, after in itertools.pairwise(own)]
         assert max(gaps) <= (accumulation if processes == 1 else max(10, accumulation))
         assert own[0] - epoch * length <= max(gaps) and (epoch + 1) * length - own[-1] <= max(gaps)
+
+
+class Rising(BaseMetric):
+    """Two scores, one that rises with each validation and one that does so once."""
+
+    validations = 0
+
+    def process(self, data_batch, data_samples):
+        self.results.append(None)
+
+    def compute_metrics(self, results):
+        self.validations += 1
+        return {'score': self.validations, 'other': min(self.validations, 2)}
+
+
+class Look(Hook):
+    """Writes down the best checkpoints that lie in a folder while another checkpoint is saved."""
+
+    def __init__(self, folder):
+        self.folder, self.found = folder, []
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        self.found.append({path.name for path in self.folder.glob('best_*')})
+
+
+def with_validation(toy, tmp_path, save_best, **changes):
+    hook = {'type': 'SafeCheckpointHook', 'interval': 1, 'save_best': save_best, 'rule': 'greater'}
+    config = toy.config(tmp_path, hooks={'checkpoint': hook}, **changes)
+    loader = {'dataset': toy.Frames(4), 'batch_size': 2, 'sampler': {'type': 'DefaultSampler'}}
+    return {**config, 'val_dataloader': loader, 'val_cfg': {}, 'val_evaluator': [Rising()]}
+
+
+@pytest.mark.parametrize('save_best', ['score', 'auto', ['score', 'other']])
+def test_the_best_checkpoint_is_there_until_a_better_one_is(toy, tmp_path, save_best):
+    look = Look(tmp_path)
+    PretrainRunner(**with_validation(toy, tmp_path, save_best, epochs=3, custom_hooks=[look])).train()
+    metrics = ['score', 'other'] if isinstance(save_best, list) else ['score']
+    for metric in metrics:
+        there = [any(name.startswith(f'best_{metric}_') for name in found) for found in look.found]
+        assert there == sorted(there) and there[-1]  # Once it is there it does not go.
+    last = {'score': 3, 'other': 2}
+    files = {path.name for path in tmp_path.glob('best_*')}
+    assert files == {f'best_{name}_epoch_{last[name]}.pth' for name in metrics}
+
+
+@pytest.mark.parametrize('save_best', ['score', ['score', 'other']])
+def test_a_disk_that_fills_leaves_the_best_checkpoint(toy, tmp_path, monkeypatch, save_best):
+    import mmengine.runner.runner as module
+
+    save = module.save_checkpoint
+
+    def fill(checkpoint, filename, **kwargs):
+        if 'best_score_epoch_2' in filename:
+            raise OSError(28, 'No space left on device')
+        save(checkpoint, filename, **kwargs)
+
+    monkeypatch.setattr(module, 'save_checkpoint', fill)
+    with pytest.raises(CheckpointError, match=r'best_score_epoch_2.* cannot be written: No space left'):
+        PretrainRunner(**with_validation(toy, tmp_path, save_best, epochs=3)).train()
+    assert 'best_score_epoch_1.pth' in {path.name for path in tmp_path.glob('*.pth')}
+
+
+def test_a_copied_run_deletes_its_own_best_checkpoint(toy, tmp_path):
+    PretrainRunner(**with_validation(toy, tmp_path / 'run', 'score', epochs=2)).train()
+    shutil.copytree(tmp_path / 'run', tmp_path / 'copy')
+    config = with_validation(toy, tmp_path / 'copy', 'score', epochs=4)
+    config['val_evaluator'][0].validations = 2
+    PretrainRunner(**config, resume=True, load_from=str(tmp_path / 'copy' / 'epoch_2.pth')).train()
+    assert [path.name for path in (tmp_path / 'run').glob('best_*')] == ['best_score_epoch_2.pth']
+    assert [path.name for path in (tmp_path / 'copy').glob('best_*')] == ['best_score_epoch_4.pth']
+
+
+@pytest.mark.parametrize(('keep', 'left'), [(0, {1, 2, 3}), (-1, {1, 2, 3}), (2, {2, 3})])
+def test_as_many_checkpoints_are_kept_as_asked_for(toy, tmp_path, keep, left):
+    hook = {'checkpoint': {'type': 'SafeCheckpointHook', 'interval': 1, 'max_keep_ckpts': keep}}
+    PretrainRunner(**toy.config(tmp_path, epochs=3, hooks=hook)).train()
+    assert {path.name for path in tmp_path.glob('*.pth')} == {f'epoch_{epoch}.pth' for epoch in left}

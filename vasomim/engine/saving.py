@@ -28,8 +28,8 @@ SAME_SIGNAL = 10.0  # Seconds: Slurm signals torchrun and what it started, and t
 class SafeCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook`` that loses nothing.
 
-    - It saves first, and then deletes what ``max_keep_ckpts`` no longer keeps. With ``max_keep_ckpts=1`` a run that is
-      killed, or a disk that fills, while mmengine's hook saves leaves nothing.
+    - It saves first, and then deletes what ``max_keep_ckpts`` no longer keeps, and the checkpoint that was best before.
+      A run that is killed, or a disk that fills, while mmengine's hook saves leaves neither the old nor the new one.
     - It also saves within an epoch, to ``iter_N.pth``, which goes when the next checkpoint is there.
     - SIGTERM, by which schedulers announce the end, saves and leaves with exit status 143. Repeats within ten seconds
       count as the same one; a later one ends at once.
@@ -135,12 +135,37 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         kept: deque = self.keep_ckpt_ids if self.max_keep_ckpts > 0 else deque()
-        full = len(kept) == self.max_keep_ckpts and kept[-1] != step
+        full = 0 < self.max_keep_ckpts == len(kept) and kept[-1] != step
         outdated = kept.popleft() if full else None  # With a free place mmengine's hook deletes nothing.
         super()._save_checkpoint_with_step(runner, step, meta)
         if outdated is not None and is_main_process():
             Path(self.out_dir, self.filename_tmpl.format(outdated)).unlink(missing_ok=True)
         self.replaced(meta['iter'])
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if not self.save_best:
+            return
+        before = self.best
+        self.best = dict.fromkeys(before)  # mmengine's hook then has nothing to delete before it saves.
+        super()._save_best_checkpoint(runner, metrics)
+        now = self.best
+        self.best = {metric: path or before[metric] for metric, path in now.items()}
+        for metric, old in before.items():
+            new = now[metric]
+            if old and new and Path(old).name != Path(new).name and is_main_process():
+                Path(self.out_dir, Path(old).name).unlink(missing_ok=True)  # Not that of the run this is a copy of.
+
+    @property
+    def best(self) -> dict[str, str | None]:
+        """The best checkpoint by each metric of ``save_best``; a single one goes without its name."""
+        return {'': self.best_ckpt_path} if len(self.key_indicators) == 1 else dict(self.best_ckpt_path_dict)
+
+    @best.setter
+    def best(self, paths: dict[str, str | None]) -> None:
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = paths['']
+        else:
+            self.best_ckpt_path_dict = dict(paths)
 
     def replaced(self, iteration: int, path: Path | None = None) -> None:
         """Drop the checkpoints within an epoch that a newer one, perhaps another of them, replaces."""
