@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
             for path in earlier if runner.rank == 0 else []:
                 path.unlink()
             runner.train()
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         damage = worker_error(error)
         if damage is None:
             raise

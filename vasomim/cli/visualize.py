@@ -54,7 +54,6 @@ def run(options: argparse.Namespace) -> int:
             f'Name {options.target.with_suffix(".png")}, or a folder for a picture per frame.',
         )
     import torch
-    from mmengine.dataset import pseudo_collate
 
     from vasomim.checkpoint import load_model
     from vasomim.engine.figures import own_randomness
@@ -73,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     with own_randomness(options.seed), torch.no_grad():
         # Not by the dataset's own access, whose errors speak of the options of a training.
         samples = [dataset.pipeline({**dataset.get_data_info(index), 'skipped': []}) for index in chosen]
-        batch = model.data_preprocessor(pseudo_collate(samples), False)
+        batch = model.data_preprocessor(dataset.collate(samples), False)
         result = model.reconstruct(batch['inputs'], batch['data_samples'])
     paths = [Path(sample.metainfo['img_path']) for sample in batch['data_samples']]
     if options.target.suffix.lower() == '.png':

@@ -10,6 +10,7 @@ from typing import Any
 from mmpretrain.datasets import BaseDataset
 
 from vasomim.anatomy import FILTERS
+from vasomim.data.collate import collate_angiograms
 from vasomim.data.splits import SUBSETS, choose_subset, restrict
 from vasomim.errors import ConfigError, DatasetError, did_you_mean
 from vasomim.layout import (
@@ -48,6 +49,8 @@ class AngiogramDataset(BaseDataset):
         DatasetError: If folders, frames, maps or names of the split are missing.
         ConfigError: If an option is not one of its choices.
     """
+
+    collate = staticmethod(collate_angiograms)  # How a loader of this project's runner makes batches of the items.
 
     def __init__(
         self,

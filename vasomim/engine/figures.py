@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.dataset import pseudo_collate
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -57,7 +56,7 @@ class ReconstructionFigureHook(Hook):
         training = model.training
         with own_randomness(self.seed), torch.no_grad():
             samples = [loader.dataset[index] for index in range(min(self.num, len(loader.dataset)))]
-            batch = model.eval().data_preprocessor(pseudo_collate(samples), False)
+            batch = model.eval().data_preprocessor(loader.collate_fn(samples), False)
             result = model.reconstruct(batch['inputs'], batch['data_samples'])
         model.train(training)
         if not is_main_process():

@@ -128,23 +128,28 @@ class PretrainRunner(Runner):
     ) -> DataLoader:
         """Build a loader with no more workers than cores, started by :func:`start_worker`, in pinned memory for GPUs.
 
-        What the config says of ``worker_init_fn`` and ``pin_memory`` stays.
+        Items become a batch as their data set says (``collate``), else as mmengine does it. What the config says of
+        ``worker_init_fn``, ``pin_memory`` and ``collate_fn`` stays.
         """
-        if isinstance(dataloader, dict):
-            asked = dataloader.get('num_workers', 0)
-            free = max(1, cores() // int(os.environ.get('LOCAL_WORLD_SIZE', '1')))
-            if asked > free:
-                tell(
-                    MMLogger.get_current_instance(),
-                    f'{count(free, "loader worker")} instead of {asked}, as many as there are cores for each process',
-                )
-            dataloader = {
-                'worker_init_fn': {'type': start_worker},
-                'pin_memory': torch.cuda.is_available(),
-                **dataloader,
-                'num_workers': min(asked, free),
-            }
-        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        if not isinstance(dataloader, dict):
+            return dataloader
+        asked = dataloader.get('num_workers', 0)
+        free = max(1, cores() // int(os.environ.get('LOCAL_WORLD_SIZE', '1')))
+        if asked > free:
+            tell(
+                MMLogger.get_current_instance(),
+                f'{count(free, "loader worker")} instead of {asked}, as many as there are cores for each process',
+            )
+        settings = {
+            'worker_init_fn': {'type': start_worker},
+            'pin_memory': torch.cuda.is_available(),
+            **dataloader,
+            'num_workers': min(asked, free),
+        }
+        loader = Runner.build_dataloader(settings, seed, diff_rank_seed)
+        if 'collate_fn' not in dataloader:
+            loader.collate_fn = getattr(loader.dataset, 'collate', loader.collate_fn)
+        return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the loop, with frames for at least one iteration an epoch.

@@ -9,10 +9,12 @@ from vasomim import errors
 DIED = re.compile(
     r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)'
 )
+# What PyTorch says where a worker's tensors, each of them an open file, are more than the limit.
+FILES = re.compile(r'received \d+ items of ancdata|Too many open files')
 CAUGHT = re.compile(r'Caught (\w+) in DataLoader worker process')
 
 
-def worker_error(error: RuntimeError) -> errors.VasoMIMError | None:
+def worker_error(error: RuntimeError | OSError) -> errors.VasoMIMError | None:
     """Return the error of ours behind the one that PyTorch raises for a worker or for memory; None where there is none.
 
     PyTorch rebuilds a worker's error from its traceback as the only argument. Errors of more arguments than that come
@@ -29,6 +31,13 @@ def worker_error(error: RuntimeError) -> errors.VasoMIMError | None:
             'of memory.',
             'Lower train_dataloader.num_workers or batch_size by --cfg-options; --resume continues from the last '
             'checkpoint.',
+        )
+    if FILES.search(str(error)):
+        return errors.TrainingError(
+            'train_dataloader',
+            'more files would be open than the system allows: each tensor that a worker process has ready is one.',
+            'Raise the limit (ulimit -n 65536), or lower train_dataloader.num_workers, batch_size or prefetch_factor '
+            'by --cfg-options; --resume continues from the last checkpoint.',
         )
     if type(error).__name__ == 'OutOfMemoryError':
         return errors.TrainingError(

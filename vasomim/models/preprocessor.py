@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -16,9 +17,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @MODELS.register_module()
 class AngiogramPreprocessor(BaseDataPreprocessor):
-    """Collate grey frames, replicate the channel and normalize on the device.
+    """Move grey frames and their anatomy to the device, replicate the channel and normalize there.
 
-    A batch travels as 8-bit grey, a twelfth of the bytes of the normalized batch; the anatomy maps travel in one piece.
+    A batch travels as 8-bit grey, a twelfth of the bytes of the normalized batch, and the anatomy maps in one piece. As
+    :func:`vasomim.data.collate.collate_angiograms` stacks both and a loader pins them, no step waits for that.
 
     Args:
         mean: Mean of each channel, in units of 255.
@@ -31,12 +33,17 @@ class AngiogramPreprocessor(BaseDataPreprocessor):
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Turn ``inputs``, uint8 (1, H, W) each or stacked, into float (B, 3, H, W); stack and move the anatomy."""
+        """Turn ``inputs``, uint8 (1, H, W) each or stacked, into float (B, 3, H, W).
+
+        The samples get ``anatomy``, (1, H, W) on the device: of the batch's, uint8 (B, 1, H, W), or of their own.
+        """
         frames = _stack(data['inputs']).to(self.device, non_blocking=True)
-        samples = data.get('data_samples')
-        if samples is not None and all('anatomy' in sample for sample in samples):
-            anatomy = _stack([sample.anatomy for sample in samples]).to(self.device, non_blocking=True)
-            for sample, item in zip(samples, anatomy, strict=True):
+        samples: Any = data.get('data_samples')
+        anatomy = data.get('anatomy')
+        if anatomy is None and samples and all('anatomy' in sample for sample in samples):
+            anatomy = _stack([sample.anatomy for sample in samples])
+        if anatomy is not None:
+            for sample, item in zip(samples, anatomy.to(self.device, non_blocking=True), strict=True):
                 sample.set_field(item, 'anatomy', field_type='data')
         return {'inputs': self.normalize(frames), 'data_samples': samples}
 
