@@ -6,11 +6,12 @@ import sysconfig
 
 import pytest
 import torch
+from mmcv.cnn.bricks import DropPath
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from torch import nn
 
 from vasomim.engine import PretrainRunner
-from vasomim.engine.compilation import check_compiler, compile_parts
+from vasomim.engine.compilation import SharedDropPath, check_compiler, compile_parts
 from vasomim.errors import ConfigError, StackError
 
 
@@ -39,6 +40,36 @@ def test_compiled_parts_train_to_the_same_weights(toy, tmp_path, capsys):
         torch.testing.assert_close(weights['compiled'][name], tensor, rtol=0, atol=1e-5, msg=name)
     # Two layers of the encoder, one of the decoder, the segmentor.
     assert '4 parts of the model compiled; the first steps take long' in capsys.readouterr().out
+
+
+def test_layers_compile_without_a_break_and_share_what_was_compiled():
+    from vasomim.models.plain_vit import PlainViT
+
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    arch = {'embed_dims': 24, 'num_layers': 12, 'num_heads': 3, 'feedforward_channels': 48}
+    model = PlainViT(arch, img_size=64, drop_path_rate=0.1)
+    names = list(model.state_dict())
+    assert compile_parts(model, {'backend': 'eager'}) == 12
+    model.train()
+    model(torch.randn(2, 3, 64, 64))
+    counters = torch._dynamo.utils.counters
+    assert not counters['graph_break'] and not counters['unimplemented']
+    # One without dropped paths, the first, and one for the other eleven.
+    assert counters['stats']['unique_graphs'] == 2
+    assert list(model.state_dict()) == names
+
+
+def test_shared_paths_are_dropped_as_mmcv_drops_them():
+    rows = torch.ones(20_000, 2, 3)
+    drop = SharedDropPath(0.3)
+    for module in (drop, DropPath(0.3)):
+        torch.manual_seed(0)
+        values = module.train()(rows)
+        assert torch.equal(values, values[:, :1, :1].expand_as(values))  # Whole rows.
+        assert sorted(values.unique().tolist()) == pytest.approx([0, 1 / 0.7])
+        assert values.mean().item() == pytest.approx(1, abs=0.02)
+    assert torch.equal(drop.eval()(rows), rows)
 
 
 @pytest.mark.slow

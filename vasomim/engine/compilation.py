@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmcv.cnn.bricks import DropPath
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
-from torch import nn
+from torch import Tensor, nn
 
 from vasomim.errors import ConfigError, StackError
 
@@ -42,8 +43,9 @@ def compile_parts(model: nn.Module, options: bool | Mapping[str, Any] | None) ->
     if arguments.get('backend', 'inductor') == 'inductor':  # The default; others may need no compiler.
         check_compiler()
     parts = 0
-    for module in model.modules():
+    for module in list(model.modules()):
         if isinstance(module, TransformerEncoderLayer):
+            share_dropped_paths(module)
             module.compile(**arguments)
             parts += 1
         elif isinstance(module, UNeXt):  # Called by its method for logits.
@@ -52,6 +54,41 @@ def compile_parts(model: nn.Module, options: bool | Mapping[str, Any] | None) ->
     if not parts:
         raise ConfigError('compile', f'{type(model).__name__} has no layers of a ViT and no UNeXt.', 'Leave it out.')
     return parts
+
+
+def share_dropped_paths(layer: nn.Module) -> None:
+    """Let layers that differ in their share of dropped paths alone have one compilation, in place.
+
+    mmpretrain gives a NumPy scalar for it, at which the compiler breaks off. A number would be part of what is
+    compiled, so that each layer had its own and, beyond PyTorch's limit of 8, none.
+    """
+    for parent in list(layer.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, DropPath):
+                child.drop_prob = float(child.drop_prob)
+                if child.drop_prob > 0:
+                    setattr(parent, name, SharedDropPath(child.drop_prob).to(next(layer.parameters()).device))
+
+
+class SharedDropPath(nn.Module):
+    """mmcv's ``DropPath`` with its probability in a tensor.
+
+    Args:
+        drop_prob: Share of the rows that become zero, in (0, 1); the others are scaled up.
+    """
+
+    keep: Tensor
+
+    def __init__(self, drop_prob: float) -> None:
+        super().__init__()
+        self.register_buffer('keep', torch.tensor(1 - drop_prob), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop rows of (B, ...) in training."""
+        if not self.training:
+            return x
+        kept = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) < self.keep
+        return x * kept / self.keep
 
 
 def check_compiler() -> None:
