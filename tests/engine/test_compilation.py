@@ -60,6 +60,33 @@ def test_layers_compile_without_a_break_and_share_what_was_compiled():
     assert list(model.state_dict()) == names
 
 
+@pytest.mark.parametrize('kind', ['RotaryViT', 'windows'])
+def test_layers_with_a_forward_pass_of_ours_compile_as_well(kind):
+    from vasomim.models.plain_vit import PlainViT
+    from vasomim.models.rotary_vit import RotaryViT
+
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    torch.manual_seed(0)
+    arch = {'embed_dims': 24, 'num_layers': 4, 'num_heads': 3, 'feedforward_channels': 48}
+    if kind == 'RotaryViT':
+        model = RotaryViT(arch=arch, img_size=64)
+    else:
+        model = PlainViT(arch, img_size=64, window_size=2, global_layers=[3])
+    model.eval()
+    frames = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = model(frames)
+        assert compile_parts(model, {'backend': 'eager'}) == 4
+        found = model(frames)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    counters = torch._dynamo.utils.counters
+    assert not counters['graph_break']
+    # The global layer is one for itself.
+    assert counters['stats']['unique_graphs'] == (1 if kind == 'RotaryViT' else 2)
+
+
 def test_shared_paths_are_dropped_as_mmcv_drops_them():
     rows = torch.ones(20_000, 2, 3)
     drop = SharedDropPath(0.3)

@@ -18,6 +18,7 @@ from mmpretrain.models.backbones import VisionTransformer  # noqa: E402
 from tests.models.builders import ARCH  # noqa: E402
 from vasomim.evaluation.detection_cases import iou, matches  # noqa: E402
 from vasomim.models import detection  # noqa: E402, F401  registers
+from vasomim.models.plain_vit import WindowedLayer  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,43 @@ def test_windows_do_not_see_each_other() -> None:
     moved = [(a - b).abs().amax(dim=1)[0] > 1e-6 for a, b in zip(before, after, strict=True)]
     assert moved[0][:2, :2].all() and not moved[0][2:].any() and not moved[0][:, 2:].any()
     assert moved[1].all()
+
+
+def windowed_layer(drop_path_rate: float = 0.0) -> WindowedLayer:
+    torch.manual_seed(0)
+    model = encoder(window_size=2, global_layers=(3,), drop_path_rate=drop_path_rate)
+    layer = model.layers[2]
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return layer
+
+
+def test_a_windowed_layer_is_attention_window_by_window_and_the_rest_of_mmpretrain_s() -> None:
+    layer = windowed_layer()
+    tokens = torch.randn(2, 1 + 16, 24)
+    field = torch.arange(16).reshape(4, 4) + 1
+    mixed = torch.zeros_like(tokens)
+    with torch.no_grad():
+        for row in (0, 2):
+            for column in (0, 2):
+                places = [0, *field[row : row + 2, column : column + 2].flatten().tolist()]
+                seen = layer.attn(layer.ln1(tokens[:, places]))
+                mixed[:, places[1:]] = seen[:, 1:]
+                mixed[:, 0] += seen[:, 0] / 4
+        joined = tokens + mixed
+        expected = layer.ffn(layer.ln2(joined), identity=joined)
+        torch.testing.assert_close(layer(tokens, (4, 4), 2), expected, atol=1e-5, rtol=0)
+
+
+def test_paths_are_dropped_for_whole_frames() -> None:
+    layer = windowed_layer(drop_path_rate=0.9).train()
+    for parameter in layer.ffn.parameters():
+        torch.nn.init.zeros_(parameter)
+    tokens = torch.randn(64, 1 + 16, 24)
+    with torch.no_grad():
+        changed = (layer(tokens, (4, 4), 2) != tokens).any(dim=-1)
+    assert torch.equal(changed.any(dim=1), changed.all(dim=1))
+    assert 0 < changed.all(dim=1).sum() < 64
 
 
 def test_the_pyramid_has_strides_4_to_64() -> None:

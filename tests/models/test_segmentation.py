@@ -183,7 +183,7 @@ def test_centerline_loss_prefers_an_unbroken_thin_vessel_to_a_broken_wide_one() 
 
 
 def test_windows_are_cut_without_overlap_and_put_back() -> None:
-    """A layer that adds the mean of its window shows which tokens it saw together."""
+    """A function that adds the mean of its window shows which tokens it saw together."""
 
     class AddMean(torch.nn.Module):
         def forward(self, x):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.models.utils import resize_pos_embed
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from vasomim.errors import ConfigError, did_you_mean
@@ -41,8 +43,8 @@ class PlainViT(VisionTransformer):
 
     Position embeddings are resized to the frame's grid of patches in each forward pass. With ``window_size`` all layers
     but the ``global_layers`` attend within windows of nearly equal size. The class token joins each window, so that
-    windowed layers work on what they were pre-trained on, and goes on as the mean of its copies. In frames that windows
-    do not divide, zeros fill the last ones up.
+    windowed layers work on what they were pre-trained on, and gets the mean of what its copies see. In frames that
+    windows do not divide, zeros fill the last ones up. All else of a layer, dropped paths too, acts on whole frames.
 
     Args:
         arch: 'tiny', 'small', 'base', 'large' or 'huge', or a dict with embed_dims, num_layers, num_heads and
@@ -96,7 +98,9 @@ class PlainViT(VisionTransformer):
         )
         self.patch_size = patch_size
         self.window_size = window_size
-        self.global_layers = frozenset(global_layers if window_size else range(depth))
+        for index in range(depth) if window_size else ():
+            if index not in global_layers:
+                self.layers[index].__class__ = WindowedLayer  # The same tensors, another forward pass.
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Encode frames.
@@ -117,8 +121,8 @@ class PlainViT(VisionTransformer):
         tokens = tokens + resize_pos_embed(self.pos_embed, self.patch_resolution, grid, self.interpolate_mode)
         maps = {}
         for index, layer in enumerate(self.layers):
-            globally = index in self.global_layers
-            tokens = layer(tokens) if globally else in_windows(layer, tokens, grid, self.window_size)
+            windowed = isinstance(layer, WindowedLayer)
+            tokens = layer(tokens, grid, self.window_size) if windowed else layer(tokens)
             if index == len(self.layers) - 1:
                 tokens = self.norm1(tokens)
             if index in self.out_indices:
@@ -126,16 +130,44 @@ class PlainViT(VisionTransformer):
         return tuple(maps[index] for index in self.out_indices)
 
 
+class WindowedLayer(TransformerEncoderLayer):
+    """mmpretrain's encoder layer that attends within windows."""
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int], largest: int) -> Tensor:
+        """Return (B, 1 + h * w, C) of the same; the other arguments are those of :func:`in_windows`."""
+        mixed = in_windows(lambda windows: attend(self.attn, self.ln1(windows)), tokens, grid, largest)
+        tokens = tokens + self.attn.out_drop(mixed)
+        return self.ffn(self.ln2(tokens), identity=tokens)
+
+
+def attend(attention: Any, tokens: Tensor, turn: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Run mmpretrain's self-attention up to its dropped paths, (B, N, C) to the same shape.
+
+    Args:
+        attention: Its ``MultiheadAttention``.
+        tokens: Normalized.
+        turn: Changes queries and keys, (B, heads, N, C / heads); None leaves them.
+    """
+    batch, number, channels = tokens.shape
+    joined = attention.qkv(tokens).reshape(batch, number, 3, attention.num_heads, -1)
+    queries, keys, values = joined.permute(2, 0, 3, 1, 4)
+    if turn is not None:
+        queries, keys = turn(queries), turn(keys)
+    mixed = functional.scaled_dot_product_attention(queries, keys, values)
+    mixed = attention.proj(mixed.transpose(1, 2).reshape(batch, number, channels))
+    return attention.gamma1(attention.proj_drop(mixed))
+
+
 def quarters(depth: int) -> tuple[int, ...]:
     """Return four layers at even distances, the last included: 12 layers give 2, 5, 8 and 11."""
     return tuple(max(0, depth * part // 4 - 1) for part in (1, 2, 3, 4))
 
 
-def in_windows(layer: nn.Module, tokens: Tensor, grid: tuple[int, int], largest: int) -> Tensor:
-    """Run a layer within windows.
+def in_windows(function: Callable[[Tensor], Tensor], tokens: Tensor, grid: tuple[int, int], largest: int) -> Tensor:
+    """Compute within windows.
 
     Args:
-        layer: Maps (N, 1 + K, C) to the same shape.
+        function: Maps (N, 1 + K, C) to the same shape.
         tokens: Class token and patch tokens, (B, 1 + h * w, C).
         grid: Patches per column and row, (h, w).
         largest: Largest side of a window, in patches.
@@ -151,7 +183,7 @@ def in_windows(layer: nn.Module, tokens: Tensor, grid: tuple[int, int], largest:
     field = functional.pad(field, (0, 0, 0, columns * wide - width, 0, rows * tall - height))
     windows = field.reshape(batch, rows, tall, columns, wide, channels).transpose(2, 3)
     class_tokens = tokens[:, :1].repeat_interleave(rows * columns, dim=0)
-    windows = layer(torch.cat((class_tokens, windows.reshape(-1, tall * wide, channels)), dim=1))
+    windows = function(torch.cat((class_tokens, windows.reshape(-1, tall * wide, channels)), dim=1))
     class_token = windows[:, 0].reshape(batch, rows * columns, channels).mean(dim=1, keepdim=True)
     field = windows[:, 1:].reshape(batch, rows, columns, tall, wide, channels).transpose(2, 3)
     field = field.reshape(batch, rows * tall, columns * wide, channels)[:, :height, :width]

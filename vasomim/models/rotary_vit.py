@@ -7,10 +7,9 @@ import math
 import torch
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vasomim.errors import ConfigError
-from vasomim.models.plain_vit import PlainViT
+from vasomim.models.plain_vit import PlainViT, attend
 from vasomim.registry import MODELS
 
 EPS = 1e-5  # DINOv3's; mmpretrain's ViTs normalize with 1e-6.
@@ -43,6 +42,8 @@ class RotaryViT(PlainViT):
         if self.head_width % 4:
             raise ConfigError('model.backbone.arch', f'4 does not divide heads of {self.head_width}.', 'Change it.')
         self.theta = theta
+        for layer in self.layers:
+            layer.__class__ = RotaryLayer  # The same tensors, another forward pass.
         self.register_parameter('pos_embed', None)
         self.register_tokens = nn.Parameter(torch.zeros(1, registers, self.embed_dims))
         self.num_extra_tokens = 1 + registers
@@ -65,12 +66,22 @@ class RotaryViT(PlainViT):
         angles = rotary_angles(grid, self.head_width, self.theta, frames.device)
         maps = {}
         for index, layer in enumerate(self.layers):
-            tokens = turned_layer(layer, tokens, angles)
+            tokens = layer(tokens, angles)
             if index == len(self.layers) - 1:
                 tokens = self.norm1(tokens)
             if index in self.out_indices:
                 maps[index] = self._format_output(tokens, grid).contiguous()
         return tuple(maps[index] for index in self.out_indices)
+
+
+class RotaryLayer(TransformerEncoderLayer):
+    """mmpretrain's encoder layer with queries and keys turned."""
+
+    def forward(self, tokens: Tensor, angles: Tensor) -> Tensor:
+        """Return (B, N, C) of the same; ``angles`` are those of :func:`rotary_angles`."""
+        mixed = attend(self.attn, self.ln1(tokens), lambda heads: turn(heads, angles))
+        tokens = tokens + self.attn.out_drop(mixed)
+        return self.ffn(self.ln2(tokens), identity=tokens)
 
 
 def rotary_angles(grid: tuple[int, int], width: int, theta: float, device: torch.device | str) -> Tensor:
@@ -103,15 +114,3 @@ def turn(tokens: Tensor, angles: Tensor) -> Tensor:
     first, second = patches.chunk(2, dim=-1)
     turned = torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
     return torch.cat((own, turned), dim=2)
-
-
-def turned_layer(layer: TransformerEncoderLayer, tokens: Tensor, angles: Tensor) -> Tensor:
-    """Run mmpretrain's encoder layer with queries and keys turned, (B, N, C) to the same shape."""
-    attention = layer.attn
-    batch, number, channels = tokens.shape
-    joined = attention.qkv(layer.ln1(tokens)).reshape(batch, number, 3, attention.num_heads, -1)
-    queries, keys, values = joined.permute(2, 0, 3, 1, 4)
-    mixed = functional.scaled_dot_product_attention(turn(queries, angles), turn(keys, angles), values)
-    mixed = attention.proj(mixed.transpose(1, 2).reshape(batch, number, channels))
-    tokens = tokens + attention.out_drop(attention.gamma1(attention.proj_drop(mixed)))
-    return layer.ffn(layer.ln2(tokens), identity=tokens)
