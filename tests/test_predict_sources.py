@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,7 +17,7 @@ from tests.finetuned import write_checkpoint
 from vasomim.cli import main
 from vasomim.errors import DatasetError
 from vasomim.notice import NOTICE, encode_png
-from vasomim.predictor import Predictor
+from vasomim.predictor import Prediction, Predictor
 
 pydicom = pytest.importorskip('pydicom')
 
@@ -163,3 +166,30 @@ def test_the_notice_is_a_text_of_the_picture_and_leaves_its_pixels(tmp_path):
         picture.load()  # Verifies the checksums of the chunks.
         assert picture.text == {'Disclaimer': NOTICE}
         assert np.array_equal(np.asarray(picture), pixels)
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'detection'])
+def test_no_frame_is_kept_once_it_is_predicted(task, tmp_path, monkeypatch):
+    pixels, alive = [], []
+
+    class Fake:
+        classes, model = ('vessel',), SimpleNamespace(num_classes=2)
+
+        def __init__(self, *arguments) -> None:
+            self.task = task
+
+        def __call__(self, frame: np.ndarray) -> Prediction:
+            pixels.append(weakref.ref(frame))
+            gc.collect()
+            alive.append(sum(reference() is not None for reference in pixels))
+            if task == 'segmentation':
+                return Prediction(frame, mask=np.zeros_like(frame))
+            return Prediction(frame, boxes=np.zeros((1, 4)), scores=np.ones(1), labels=np.ones(1, int))
+
+    monkeypatch.setattr('vasomim.predictor.Predictor', Fake)
+    (tmp_path / 'frames').mkdir()
+    for index in range(12):
+        cv2.imwrite(str(tmp_path / 'frames' / f'{index}.png'), np.zeros((16, 16), np.uint8))
+    assert main('predict', ['none.pth', str(tmp_path / 'frames'), str(tmp_path / 'out')]) == 0
+    assert len(alive) == 12
+    assert max(alive) <= 2  # The one at hand and the one before, which the loop still names.

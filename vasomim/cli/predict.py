@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,9 @@ def run(options: argparse.Namespace) -> int:
     predictor = Predictor(options.checkpoint, options.device, options.score)
     binary = len(predictor.classes) <= 1 and predictor.task == 'segmentation' and predictor.model.num_classes == 2
     write_notice(options.target, legend(predictor.task, binary, predictor.classes))
-    found = []
+    count = 0
+    images: list[dict] = []
+    annotations: list[dict] = []
     damaged: list[DatasetError] = []
     for frame in track(read_sources(root, names, damaged), description='frames', transient=True):
         prediction = predictor(frame.pixels)
@@ -49,12 +50,14 @@ def run(options: argparse.Namespace) -> int:
         if prediction.mask is not None:
             # One class as 0 and 255, which every viewer shows; several as their indices.
             write_png(options.target / 'masks' / frame.target, prediction.mask * 255 if binary else prediction.mask)
-        found.append((frame, replace(prediction, frame=frame.pixels[:, :0], mask=None), frame.pixels.shape))
-    if not found:
+        if prediction.boxes is not None:
+            add_boxes(images, annotations, frame, prediction)
+        count += 1
+    if not count:
         refuse_all_damaged(root, len(names), damaged)
     if predictor.task == 'detection':
-        write_json(options.target / 'boxes.json', coco(found, predictor.classes))
-    frames = f'{len(found)} {"frame" if len(found) == 1 else "frames"}'
+        write_json(options.target / 'boxes.json', coco(images, annotations, predictor.classes))
+    frames = f'{count} {"frame" if count == 1 else "frames"}'
     print(f'{options.target}: {predictor.task} of {frames} of {len(names)} files. {NOTICE}')
     return tell_damaged(damaged, len(names))
 
@@ -68,38 +71,40 @@ def legend(task: str, binary: bool, classes: tuple[str, ...]) -> list[str]:
     return ['masks: 0 background.', *(f'masks: {number} {name}.' for number, name in enumerate(classes, start=1))]
 
 
-def coco(found: list[tuple[Any, Any, tuple[int, int]]], classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return boxes as a COCO dictionary, with the score of each.
+def add_boxes(images: list[dict], annotations: list[dict], frame: Any, prediction: Any) -> None:
+    """Add a frame and the boxes in it to lists of COCO; nothing of its pixels is kept.
 
     Args:
-        found: :class:`vasomim.inputs.Frame`, prediction and (height, width) of each frame. A frame of a cine is named
-            as its overlay, and has its file and number beside.
-        classes: Names of the classes; numbers take their place where they are not known.
+        images: Of the frames before.
+        annotations: Of the frames before.
+        frame: :class:`vasomim.inputs.Frame`. One of a cine is named as its overlay, and has its file and number beside.
+        prediction: :class:`vasomim.predictor.Prediction` with boxes.
     """
+    height, width = frame.pixels.shape
+    image = {'id': len(images) + 1, 'file_name': frame.source, 'width': width, 'height': height}
+    if frame.index is not None:
+        image |= {'file_name': frame.target, 'source': frame.source, 'frame': frame.index}
+    images.append(image)
+    for box, score, label in zip(prediction.boxes, prediction.scores, prediction.labels, strict=True):
+        left, upper, right, lower = (float(value) for value in box)
+        annotations.append(
+            {
+                'id': len(annotations) + 1,
+                'image_id': image['id'],
+                'category_id': int(label),
+                'bbox': [left, upper, right - left, lower - upper],
+                'area': (right - left) * (lower - upper),
+                'iscrowd': 0,
+                'score': float(score),
+            }
+        )
+
+
+def coco(images: list[dict], annotations: list[dict], classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return frames and boxes as a COCO dictionary; numbers take the place of classes that are not known."""
     from vasomim.notice import NOTICE
 
-    images: list[dict] = []
-    annotations: list[dict] = []
-    top = 1
-    for image_id, (frame, prediction, (height, width)) in enumerate(found, start=1):
-        image = {'id': image_id, 'file_name': frame.source, 'width': width, 'height': height}
-        if frame.index is not None:
-            image |= {'file_name': frame.target, 'source': frame.source, 'frame': frame.index}
-        images.append(image)
-        for box, score, label in zip(prediction.boxes, prediction.scores, prediction.labels, strict=True):
-            left, upper, right, lower = (float(value) for value in box)
-            top = max(top, int(label))
-            annotations.append(
-                {
-                    'id': len(annotations) + 1,
-                    'image_id': image_id,
-                    'category_id': int(label),
-                    'bbox': [left, upper, right - left, lower - upper],
-                    'area': (right - left) * (lower - upper),
-                    'iscrowd': 0,
-                    'score': float(score),
-                }
-            )
+    top = max((annotation['category_id'] for annotation in annotations), default=1)
     names = classes or tuple(f'class {number + 1}' for number in range(top))
     categories = [{'id': number, 'name': name} for number, name in enumerate(names, start=1)]
     return {'info': {'description': NOTICE}, 'images': images, 'annotations': annotations, 'categories': categories}
