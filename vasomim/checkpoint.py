@@ -375,7 +375,7 @@ def load_model(source: str | Path, device: str | torch.device = 'cpu') -> nn.Mod
     checkpoint = read_checkpoint(source)
     if checkpoint.config is None:
         raise CheckpointError(
-            source, 'it carries no config, so its model is unknown.', 'Take a checkpoint that tools/train.py wrote.'
+            source, 'it carries no config, so its model is unknown.', 'Take a checkpoint that `vasomim train` wrote.'
         )
     config = parse_config(checkpoint.config, source)
     if (scope := config.get('default_scope')) in TASKS:

@@ -39,7 +39,7 @@ class ShardedRunner(PretrainRunner):
         """Initialize a model, which needs whole tensors, and divide it; for evaluation alone it is divided as well."""
         where, cure = 'runner_type: ShardedRunner', 'Leave runner_type as it is in the config.'
         if not self.distributed:
-            start = 'Start it by: torchrun --nproc-per-node=GPUS tools/train.py CONFIG --launcher pytorch'
+            start = 'Start it by: torchrun --nproc-per-node=GPUS -m vasomim train CONFIG --launcher pytorch'
             raise ConfigError(where, 'there is one process, and nothing to divide.', f'{start}. {cure}')
         if self.cfg.get('default_scope', PRETRAINING) != PRETRAINING:
             raise ConfigError(where, 'it is for pre-training, and this is a downstream task.', cure)
