@@ -15,8 +15,11 @@ import torch
 from tests.finetuned import write_checkpoint
 from vasomim.cli import main
 from vasomim.cli.test import check_classes, show
+from vasomim.cli.train import load_config, use_data
 from vasomim.errors import ConfigError
 from vasomim.notice import NOTICE
+
+SEGMENTATION = Path(__file__).parents[1] / 'configs/downstream/arcade_v/segmentation.py'
 
 
 @pytest.fixture(scope='module')
@@ -88,6 +91,62 @@ def test_boxes_by_coco_and_no_hd95_for_them(arcade, tmp_path, capsys):
     arguments = ['vasomim::downstream/arcade_s/detection.py', str(tmp_path / 'model.pth')]
     assert main('test', [*arguments, '--data', str(arcade / 'arcade_s'), '--hd95']) == 2
     assert 'boxes have no surface' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'evaluators',
+    [
+        "[dict(type='SegmentationMetric', measures=['DSC']), dict(type='IoUMetric', iou_metrics=['mIoU'])]",
+        "[dict(type='IoUMetric', iou_metrics=['mIoU'])]",
+    ],
+)
+def test_several_evaluators_and_a_config_without_the_other_loaders(arcade, tmp_path, evaluators):
+    (tmp_path / 'config.py').write_text(
+        f"_base_ = '{SEGMENTATION}'\n"
+        f'test_evaluator = {evaluators}\n'
+        'train_dataloader = val_dataloader = train_cfg = val_cfg = val_evaluator = optim_wrapper = None\n'
+        'param_scheduler = None\n'
+    )
+    checkpoint = write_checkpoint(tmp_path / 'model.pth', 'arcade_v/segmentation', size=64)
+    arguments = [
+        str(tmp_path / 'config.py'),
+        str(checkpoint),
+        '--data',
+        str(arcade / 'arcade_v'),
+        '--num',
+        '1',
+        '--hd95',
+    ]
+    workers = ['--cfg-options', 'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']
+    assert main('test', [*arguments, *workers]) == 0
+    figures = json.loads((tmp_path / 'test' / 'metrics.json').read_text())['metrics']
+    assert {'mIoU', 'DSC'} <= set(figures)
+    assert ('HD95' in figures and 'DSC/width/thin' in figures) == ('SegmentationMetric' in evaluators)
+    assert len(cases(tmp_path)) == figures['images']
+
+
+def test_another_folder_is_read_by_each_evaluator(arcade):
+    cfg = load_config('vasomim::downstream/arcade_s/detection.py')
+    for part in ('val', 'test'):
+        own = cfg[f'{part}_evaluator']
+        cfg[f'{part}_evaluator'] = [
+            *(own if isinstance(own, list) else [own]),
+            dict(type='DumpDetResults', out='a.pkl'),
+        ]
+    cfg.train_dataloader = None
+    use_data(cfg, str(arcade / 'arcade_s'))
+    for part in ('val', 'test'):
+        assert cfg[f'{part}_dataloader'].dataset.data_root == str(arcade / 'arcade_s')
+        first, second = cfg[f'{part}_evaluator'][0], cfg[f'{part}_evaluator'][-1]
+        assert Path(first.ann_file).is_file() and 'ann_file' not in second
+
+
+def test_a_config_without_images_to_test_on_is_refused(tmp_path, capsys):
+    text = f"_base_ = '{SEGMENTATION}'\n"
+    (tmp_path / 'config.py').write_text(f'{text}test_dataloader = test_cfg = test_evaluator = None\n')
+    checkpoint = write_checkpoint(tmp_path / 'model.pth', 'arcade_v/segmentation', size=64)
+    assert main('test', [str(tmp_path / 'config.py'), str(checkpoint)]) == 2
+    assert 'it has no test_dataloader' in capsys.readouterr().err
 
 
 def test_another_task_is_refused(arcade, tmp_path, capsys):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vasomim.cli.predict import write_json
-from vasomim.cli.train import build_runner, load_config, parse_options, use_data
+from vasomim.cli.train import build_runner, evaluators, load_config, parse_options, use_data
 from vasomim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,6 +71,9 @@ def run(options: argparse.Namespace) -> int:
             f'it is a config of {scope}, and the checkpoint of {trained.default_scope}.',
             'Pass the config that the checkpoint was trained with.',
         )
+    if not cfg.get('test_dataloader'):
+        cure = 'Take a config of configs/downstream, or add test_dataloader, test_cfg and test_evaluator.'
+        raise ConfigError(options.config, 'it has no test_dataloader, so no images to test on.', cure)
     if options.num < 1:
         raise ConfigError('--num', f'{options.num} is not positive.', 'Draw at least one case of each kind.')
     cfg.model = trained.model
@@ -154,13 +157,6 @@ def measure_all(cfg: Config, classes: Sequence[str], hd95: bool) -> None:
     """
     from vasomim.prepare.prepared import DESCRIPTION, SIDES, read_description
 
-    evaluator = cfg.test_evaluator
-    if evaluator.get('type') != 'SegmentationMetric':
-        return
-    if hd95 and 'HD95' not in evaluator.get('measures', ()):
-        evaluator.measures = [*evaluator.get('measures', ('DSC',)), 'HD95']
-    if evaluator.get('subgroups') is not None:
-        return
     root = Path(str(cfg.test_dataloader.dataset.get('data_root'))).expanduser()
     if (root / DESCRIPTION).is_file():
         classes = read_description(root)['classes']
@@ -171,16 +167,26 @@ def measure_all(cfg: Config, classes: Sequence[str], hd95: bool) -> None:
         subgroups = ['width', 'mean_width'] if len(classes) == 1 else ['mean_width']
     if (root / SIDES).is_file():
         subgroups.append('side')
-    evaluator.subgroups = subgroups
+    for evaluator in segmentation_metrics(cfg):
+        if hd95 and 'HD95' not in evaluator.get('measures', ()):
+            evaluator.measures = [*evaluator.get('measures', ('DSC',)), 'HD95']
+        if evaluator.get('subgroups') is None:
+            evaluator.subgroups = subgroups
+
+
+def segmentation_metrics(cfg: Config) -> list[Any]:
+    """Return the configs of this project's metric of masks among those that test."""
+    return [each for each in evaluators(cfg, 'test') if each['type'].rpartition('.')[2] == 'SegmentationMetric']
 
 
 def keep_cases(cfg: Config, path: Path) -> None:
-    """Let the evaluators of a config write a table of all images."""
-    if cfg.default_scope == 'mmseg':
-        cfg.test_evaluator.per_case_file = str(path)
-    else:
-        given = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-        cfg.test_evaluator = [*given, dict(type='DetectionCases', per_case_file=str(path))]
+    """Let the evaluators of a config write a table of all images; what writes one joins them where it is missing."""
+    own = segmentation_metrics(cfg)
+    if own:
+        own[0].per_case_file = str(path)
+        return
+    kind = 'SegmentationMetric' if cfg.default_scope == 'mmseg' else 'DetectionCases'
+    cfg.test_evaluator = [*evaluators(cfg, 'test'), dict(type=kind, per_case_file=str(path))]
 
 
 def show(figures: dict[str, float], title: str) -> None:

@@ -264,10 +264,11 @@ def use_data(cfg: Config, folder: str) -> None:
     root = existing_folder(folder)
     if cfg.get('default_scope') in DOWNSTREAM:
         for part in ('train', 'val', 'test'):
-            cfg[f'{part}_dataloader'].dataset.data_root = str(root)
-            evaluator = cfg.get(f'{part}_evaluator') or {}
-            if 'ann_file' in evaluator:
-                evaluator['ann_file'] = str(root / Path(evaluator['ann_file']).name)
+            if cfg.get(f'{part}_dataloader'):
+                cfg[f'{part}_dataloader'].dataset.data_root = str(root)
+            for evaluator in evaluators(cfg, part):
+                if evaluator.get('ann_file'):
+                    evaluator['ann_file'] = str(root / Path(evaluator['ann_file']).name)
         return
     if is_packed(root):
         data: dict[str, Any] = dict(type='PackedAngiograms', data_root=str(root))
@@ -316,6 +317,12 @@ def check_head(cfg: Config) -> None:
             f'{key} is {head["num_classes"]}; the {needs} of {root} need {wanted}: {classes}.',
             f'Pass --cfg-options {key}={wanted}.',
         )
+
+
+def evaluators(cfg: Config, part: str) -> list[Any]:
+    """Return the configs of what measures a part, 'val' or 'test': none, one or several, to be changed in place."""
+    given = cfg.get(f'{part}_evaluator') or []
+    return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
 def use_encoder(cfg: Config, source: str) -> None:
