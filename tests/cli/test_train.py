@@ -8,15 +8,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vasomim.cli import main
 from vasomim.cli.train import config_path, parse_options
+from vasomim.cli.visualize import dataset_of
 from vasomim.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -348,6 +351,21 @@ def test_visualize_reads_the_maps_beside_the_frames_where_all_are_there(trained,
     assert 'The anatomy is extracted from the frames instead.' in capsys.readouterr().out
     assert not np.array_equal(drawn[0], drawn[1])
     np.testing.assert_array_equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'expected'), [({'filter': 'frangi'}, 'frangi'), ({'filter': None}, None), ({}, 'sato')]
+)
+def test_visualize_extracts_by_the_filter_of_the_training(data, dataset, expected):
+    model = SimpleNamespace(
+        grid=(4, 4),
+        backbone=SimpleNamespace(patch_size=16),
+        cfg=Config({'train_dataloader': {'dataset': {'type': 'AngiogramFolder', **dataset}}}),
+    )
+    frames = dataset_of(model, data / 'frames', None)
+    info = frames.get_data_info(0)
+    assert info.get('anatomy_filter') == expected
+    assert ('anatomy' in frames[0]['data_samples']) == (expected is not None)
 
 
 def test_visualize_refuses_another_format(trained, data, tmp_path, capsys):

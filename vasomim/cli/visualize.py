@@ -91,7 +91,8 @@ def run(options: argparse.Namespace) -> int:
 def dataset_of(model: Any, source: Path, anatomy_root: Path | None) -> Any:
     """Return the frames of a folder as a data set that gives the model what it was trained with.
 
-    Without ``anatomy_root`` the maps of the folder beside the frames are read if there is one for each frame.
+    Without ``anatomy_root`` the maps of the folder beside the frames are read if there is one for each frame. Else the
+    filter of the training extracts them.
     """
     import vasomim.data  # noqa: F401 - registers
     from vasomim.registry import DATASETS
@@ -104,7 +105,8 @@ def dataset_of(model: Any, source: Path, anatomy_root: Path | None) -> Any:
         dict(type='PackAngiogram'),
     ]
     root = source.parent if source.is_file() else source
-    config = dict(type='AngiogramFolder', data_root=str(root), pipeline=pipeline)
+    trained = (model.cfg.get('train_dataloader') or {}).get('dataset') or {}
+    config = dict(type='AngiogramFolder', data_root=str(root), pipeline=pipeline, filter=trained.get('filter', 'sato'))
     beside = root.with_name(root.name + ANATOMY_SUFFIX)
     if anatomy_root is None and not beside.is_dir():
         return DATASETS.build(config)
