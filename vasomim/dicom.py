@@ -27,7 +27,7 @@ PIXEL_TAGS = [
     *('BitsStored', 'PixelRepresentation', 'RescaleSlope', 'RescaleIntercept', 'WindowCenter', 'WindowWidth'),
     *('VOILUTFunction', 'SharedFunctionalGroupsSequence', 'PerFrameFunctionalGroupsSequence'),
 ]
-GROUP_TAGS = ['PatientID', 'StudyInstanceUID', 'SeriesInstanceUID', 'NumberOfFrames']
+GROUP_TAGS = ['PatientID', 'StudyInstanceUID']
 
 PLUGINS = 'python -m pip install python-gdcm'
 COPY_AGAIN = 'Copy or export the file again, or leave it out.'
@@ -41,8 +41,6 @@ class Groups:
 
     patient: str
     study: str
-    series: str
-    frames: int
 
 
 @dataclass(frozen=True)
@@ -131,9 +129,9 @@ def read_groups(path: str | Path) -> Groups:
         StackError: If pydicom is not installed.
     """
     header = read_header(path, GROUP_TAGS)
-    keys = [str(header.get(tag) or '') for tag in GROUP_TAGS[:3]]
+    keys = [str(header.get(tag) or '') for tag in GROUP_TAGS]
     hidden = [hashlib.blake2b(key.encode(), key=KEY, digest_size=16).hexdigest() if key else '' for key in keys]
-    return Groups(hidden[0], hidden[1], hidden[2], number_of_frames(path, header))
+    return Groups(*hidden)
 
 
 def read_header(path: str | Path, tags: list[str]) -> Any:
