@@ -126,6 +126,16 @@ def test_bad_guidance_is_refused(value: float) -> None:
         guided_mask(torch.ones(2, 8), 0.5, 1.5)
 
 
+def test_a_device_without_the_check_that_does_not_wait_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(condition: torch.Tensor) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(torch, '_assert_async', missing)
+    assert guided_mask(torch.ones(2, 8), 0.5, 0.5).mask.shape == (2, 8)
+    with pytest.raises(ValueError, match='NaN or negative'):
+        guided_mask(-torch.ones(2, 8), 0.5, 0.5)
+
+
 def test_pool_guidance_sums_patches_row_by_row() -> None:
     guidance = torch.rand(2, 1, 12, 8)
     pooled = pool_guidance(guidance, 4)
