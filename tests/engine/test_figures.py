@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import cv2
 import numpy as np
 import pytest
@@ -64,6 +66,17 @@ def test_own_randomness_repeats_and_restores():
             inside.append((torch.rand(1).item(), np.random.rand()))
     assert inside[0] == inside[1] != tuple(expected)
     assert [torch.rand(1).item(), np.random.rand()] == expected
+
+
+@pytest.mark.parametrize(('gpus', 'asked'), [(0, []), (4, [2])])
+def test_own_randomness_leaves_the_gpus_of_other_processes_alone(monkeypatch, gpus, asked):
+    found = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, 'current_device', lambda: 2)
+    monkeypatch.setattr(torch.random, 'fork_rng', lambda devices=None: found.append(devices) or nullcontext())
+    with own_randomness(5):
+        pass
+    assert found == [asked]
 
 
 @pytest.mark.parametrize('options', [{'interval': 0}, {'num': 0}])

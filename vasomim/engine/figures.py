@@ -69,9 +69,9 @@ class ReconstructionFigureHook(Hook):
 
 @contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
-    """Seed Python, NumPy and PyTorch inside, and go on outside as if nothing had been drawn."""
+    """Seed Python, NumPy and PyTorch, with the GPU of this process, inside, and go on as if nothing had been drawn."""
     states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
