@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.selfsup.mae import MAEViT
 from torch import Tensor, nn
 
@@ -12,6 +13,26 @@ from vasomim.registry import MODELS
 
 # Names of this field to mmpretrain's: its own 'small' is another model (768 wide, 8 deep).
 ARCHITECTURES = {'tiny': 'deit-tiny', 'small': 'deit-small', 'base': 'base', 'large': 'large', 'huge': 'huge'}
+
+
+def architecture(arch: str | dict) -> dict:
+    """Return embed_dims, num_layers, num_heads and feedforward_channels of an encoder.
+
+    Args:
+        arch: 'tiny', 'small', 'base', 'large' or 'huge', or the dict itself.
+
+    Raises:
+        ConfigError: If there is no such size.
+    """
+    if isinstance(arch, str):
+        if arch not in ARCHITECTURES:
+            raise ConfigError(
+                'model.backbone.arch',
+                f"there is no ViT '{arch}'.{did_you_mean(arch, ARCHITECTURES)}",
+                f'Choose one of {", ".join(ARCHITECTURES)}, or pass a dict.',
+            )
+        return dict(VisionTransformer.arch_zoo[ARCHITECTURES[arch]])
+    return dict(arch)
 
 
 @MODELS.register_module()
@@ -40,16 +61,10 @@ class MaskedViT(MAEViT):
         checkpointing: bool = False,
         **kwargs,
     ) -> None:
-        if isinstance(arch, str) and arch not in ARCHITECTURES:
-            raise ConfigError(
-                'model.backbone.arch',
-                f"there is no ViT '{arch}'.{did_you_mean(arch, ARCHITECTURES)}",
-                f'Choose one of {", ".join(ARCHITECTURES)}, or pass a dict.',
-            )
         if patch_size is None:
             patch_size = 14 if arch == 'huge' else 16
         super().__init__(
-            arch=ARCHITECTURES[arch] if isinstance(arch, str) else arch,
+            arch=architecture(arch),
             img_size=img_size,
             patch_size=patch_size,
             **kwargs,

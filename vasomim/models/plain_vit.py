@@ -12,29 +12,9 @@ from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor
 from torch.nn import functional
 
-from vasomim.errors import ConfigError, did_you_mean
-from vasomim.models.masked_vit import ARCHITECTURES
+from vasomim.errors import ConfigError
+from vasomim.models.masked_vit import architecture
 from vasomim.registry import MODELS
-
-
-def architecture(arch: str | dict) -> dict:
-    """Return embed_dims, num_layers, num_heads and feedforward_channels of an encoder.
-
-    Args:
-        arch: 'tiny', 'small', 'base', 'large' or 'huge', or the dict itself.
-
-    Raises:
-        ConfigError: If there is no such size.
-    """
-    if isinstance(arch, str):
-        if arch not in ARCHITECTURES:
-            raise ConfigError(
-                'model.backbone.arch',
-                f"there is no ViT '{arch}'.{did_you_mean(arch, ARCHITECTURES)}",
-                f'Choose one of {", ".join(ARCHITECTURES)}, or pass a dict.',
-            )
-        return dict(VisionTransformer.arch_zoo[ARCHITECTURES[arch]])
-    return dict(arch)
 
 
 @MODELS.register_module()
