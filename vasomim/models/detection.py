@@ -17,7 +17,7 @@ from mmdet.registry import MODELS  # noqa: E402
 from mmengine.model import BaseModule  # noqa: E402
 
 from vasomim.models import rotary_vit  # noqa: E402, F401  registers what a config may name
-from vasomim.models.plain_vit import architecture  # noqa: E402
+from vasomim.models.masked_vit import architecture  # noqa: E402
 
 
 @MODELS.register_module()
