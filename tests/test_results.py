@@ -24,6 +24,9 @@ def test_the_differences_in_the_text_are_those_of_the_leaderboard(project_root):
         rows['arcade_v', 1.0, 'scratch'][key].lstrip('-') for key in ('difference', 'high', 'low')
     ]  # There it is scratch - MAE.
     assert found and list(found.groups()) == turned
+    found = re.search(r'keeps the guidance, is ([\d.]+) below MAE \((-[\d.]+) to ([\d.]+)\)', text)
+    below = rows['arcade_v', 1.0, 'vasomim_no_consistency']
+    assert found and [f'-{found[1]}', found[2], found[3]] == [below[key] for key in ('difference', 'low', 'high')]
     for said, place in {
         r'a tenth of the labels the gap to MAE is ([\d.]+) \(([\d.]+) to ([\d.]+)\)': ('arcade_v', 0.1, 'vasomim'),
         r'keeps the consistency loss, is ([\d.]+) above MAE \(([\d.]+) to ([\d.]+)\)': (
@@ -31,6 +34,7 @@ def test_the_differences_in_the_text_are_those_of_the_leaderboard(project_root):
             1.0,
             'vasomim_no_guidance',
         ),
+        r'SimMIM scores as MAE \((-?[\d.]+), (-?[\d.]+) to ([\d.]+)\)': ('arcade_v', 1.0, 'simmim'),
         r'MAE at 0.50 scores as MAE at 0.75 \((-?[\d.]+), (-?[\d.]+) to ([\d.]+)\)': ('arcade_v', 1.0, 'mae_half'),
         r'stenoses of ARCADE-S it is ([\d.]+) \(([\d.]+) to ([\d.]+)\)': ('arcade_s', 1.0, 'vasomim'),
     }.items():
