@@ -159,18 +159,17 @@ def check_cell(
         except (StoreError, DatasetError) as error:
             lines.append(f'{where}: {error.where}: {error.what}')
             continue
-        claimed = record['also'][also]['scores'] if also else record['scores']
+        claimed = record['also'][also] if also else record
         table = table_of(file.read(f'results/{name}{f".{also}" if also else ""}.csv').decode())
-        found = dict(flat(outcome.scores)) | (dict(flat(outcome.subgroups)) if not also else {})
-        said = dict(flat(claimed)) | (dict(flat(record['subgroups'])) if not also else {})
+        found = dict(flat(outcome.scores if also else {**outcome.scores, **outcome.subgroups}))
+        said = dict(flat(claimed['scores'] if also else {**claimed['scores'], **claimed['subgroups']}))
         compared += len(found)
-        lines += [f'{where}: {name} is in the submission alone' for name in sorted(said.keys() - found.keys())]
+        lines += [f'{where}: {figure} is in the submission alone' for figure in sorted(said.keys() - found.keys())]
         for figure, value in found.items():
             if not same(said.get(figure, math.inf), value, tolerance):
                 lines.append(f'{where}: {figure} is {value:.6f}, the submission says {said.get(figure)}')
-        cases = record['also'][also]['cases'] if also else record['cases']
-        if not cases == len(table.cases) == len(outcome.table.cases):
-            lines.append(f'{where}: it has {len(outcome.table.cases)} images, the submission says {cases}')
+        if not claimed['cases'] == len(table.cases) == len(outcome.table.cases):
+            lines.append(f'{where}: it has {len(outcome.table.cases)} images, the submission says {claimed["cases"]}')
         for metric, values in outcome.table.values.items():
             compared += len(values)
             lines += differing(where, metric, outcome.table.cases, values, table, tolerance)

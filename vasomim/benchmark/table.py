@@ -165,9 +165,14 @@ def notes(protocol: Protocol, chosen: Mapping[Place, Cell], titles: Mapping[str,
             'seed of the fine-tuning, not that of the pre-training.'
         )
     for task in protocol.tasks:
-        if len({cell.inputs.get('data') for key, cell in chosen.items() if key[0] == task}) > 1:
+        if not same_data(chosen, task):
             found.append(f'{task}: results come from different versions of the data. They are not compared.')
     return found
+
+
+def same_data(chosen: Mapping[Place, Cell], task: str) -> bool:
+    """Return whether all results of a task come from one version of its data."""
+    return len({cell.inputs.get('data') for cell in chosen.values() if cell.task == task}) <= 1
 
 
 def one_encoder(chosen: Mapping[Place, Cell], method: str) -> bool:
@@ -191,7 +196,6 @@ def add_task(
     per_share: dict[float, dict[str, dict[str, np.ndarray]]] = {share: {} for share in protocol.label_fractions}
     names: set[tuple[str, ...]] = set()
     groups: dict[str, tuple[str, ...]] = {}
-    same_data = len({cell.inputs.get('data') for key, cell in chosen.items() if key[0] == task.name}) <= 1
     by_seed = {method: [math.nan] * len(protocol.seeds) for method in protocol.methods}  # With all labels.
     for share in protocol.label_fractions:
         for method in (name for name in protocol.methods if protocol.plans(task.name, name, share)):
@@ -208,7 +212,7 @@ def add_task(
                 by_seed[method] = table.results[-1]['metrics'][task.primary]['by_seed']
             if share == fraction and len(finished) == len(protocol.seeds):
                 add_details(table, task, method, finished)
-    comparable = same_data and len(names) == 1
+    comparable = same_data(chosen, task.name) and len(names) == 1
     available = [set(arrays) for per_case in per_share.values() for arrays in per_case.values()]
     shared = set.intersection(*available) if available else set()
     compared = next((metric for metric in (task.primary, *task.metrics) if metric in shared), None)
