@@ -222,6 +222,22 @@ def test_seeds_may_have_a_pretraining_each(place) -> None:
     assert "'seed': 1" in pretraining.config and pretraining.command.endswith('method=mae seed=1')
 
 
+def test_a_checkpoint_of_another_size_is_a_problem_of_the_plan(place) -> None:
+    entries = load_entries([place / 'mine.yaml'])
+    settings = Settings(place / 'results', place / 'work', str(place / 'data'))
+    torch.save(timm_style({'embed_dims': 192, 'num_layers': 12, 'feedforward_channels': 768}, 64), place / 'tiny.pth')
+    entries.methods['timm'] = replace(entries.method('timm'), checkpoint='tiny.pth')
+    study = select(entries.protocol('tiny'), ['method=timm,scratch', 'task=caxf'], 1, None)
+    plan = make_plan(entries, study, settings)
+    assert [cell.inputs['method'] for cell in plan.cells] == ['scratch'] and len(plan.problems) == 1
+    problem = str(plan.problems[0])
+    assert "method 'timm'" in problem and 'belongs to another architecture' in problem
+    assert 'finetune_options: {model.backbone.arch: tiny}' in problem
+    right = replace(entries.method('timm'), finetune_options={'model.backbone.arch': 'tiny'})
+    entries.methods['timm'] = right
+    assert not make_plan(entries, study, settings).problems
+
+
 def test_missing_data_are_a_problem_of_the_plan(place) -> None:
     process = benchmark('plan', *COMMON[:-1], 'nowhere', '--no-estimate', '--work-dir', 'work_plan', cwd=place)
     output, _ = process.communicate(timeout=200)

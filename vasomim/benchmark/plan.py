@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -170,7 +171,7 @@ def make_plan(entries: Entries, protocol: Protocol, settings: Settings) -> Plan:
             method = entries.method(method_name)
             try:
                 made = cells_of(task, method, entries, protocol, settings, fingerprints, weights.get(method_name, {}))
-            except DatasetError as error:
+            except (DatasetError, CheckpointError) as error:
                 problems.setdefault(str(error), error)
             else:
                 cells.extend(made)
@@ -251,6 +252,7 @@ def cells_of(
 
     Raises:
         DatasetError: If the data of the task, or of a further test, are missing.
+        CheckpointError: If a brought checkpoint does not fit the task's config.
     """
     folder = prepared_folder(task, settings)
     data = fingerprints.prepared(folder) if folder is not None else None
@@ -264,7 +266,7 @@ def cells_of(
         with contextlib.suppress(DatasetError):
             assert other_folder is not None
             also[other.name] = {'task': other, 'data': other_folder, 'fingerprint': fingerprints.prepared(other_folder)}
-    cells = []
+    cells: list[Job] = []
     for fraction in protocol.label_fractions:
         for seed in protocol.seeds if protocol.plans(task.name, method.name, fraction) else ():
             encoder = weights[seed]
@@ -273,6 +275,8 @@ def cells_of(
                 return finetuning_config(of, method, protocol, seed, fraction, settings.data_root)
 
             main = config(task) if task.config is not None else None
+            if not cells and main is not None and method.kind == 'checkpoint':
+                check_fits(main, method, encoder.file)
             inputs = {
                 'task': task.name,
                 'task_version': task.version,
@@ -311,6 +315,27 @@ def cells_of(
                 )
             )
     return cells
+
+
+def check_fits(cfg: Config, method: Method, checkpoint: Path | None) -> None:
+    """Load a brought checkpoint into the encoder of a config, as a cell would when its turn comes.
+
+    Raises:
+        CheckpointError: If it does not fit.
+    """
+    from mmengine.utils import import_modules_from_strings
+
+    from vasomim.engine.initialize import load_encoder
+    from vasomim.registry import MODELS
+
+    assert checkpoint is not None
+    import_modules_from_strings(**cfg.custom_imports)
+    try:
+        load_encoder(MODELS.build(cfg.model.backbone), checkpoint)
+    except CheckpointError as error:
+        # In a study an option stands in the method's entry, not on a command line.
+        cure = re.sub(r'--cfg-options (\S+)=([^\s,]+)', r"'finetune_options: {\1: \2}' in its entry", error.cure)
+        raise CheckpointError(f"checkpoint of method '{method.name}'", error.what, cure) from error
 
 
 def prepared_folder(task: Task, settings: Settings) -> Path | None:
