@@ -158,6 +158,20 @@ def test_other_settings_on_the_same_destination_are_refused(tmp_path, capsys, op
     assert maps(tmp_path / 'maps') != before
 
 
+def test_missing_maps_are_made_as_the_others_were(tmp_path, capsys):
+    write_frames(tmp_path / 'frames', '1.png', '2.png')
+    assert extract(tmp_path / 'frames', tmp_path / 'maps', '--filter', 'contrast', '--border', '10') == 0
+    before = maps(tmp_path / 'maps')
+    (tmp_path / 'maps' / '2.png').unlink()
+    assert extract(tmp_path / 'frames', tmp_path / 'maps') == 0
+    assert maps(tmp_path / 'maps') == before
+    (tmp_path / 'maps' / 'extract_settings.json').write_text('{"filter": "sato"}')
+    assert extract(tmp_path / 'frames', tmp_path / 'maps') == 2
+    assert 'no settings of an extraction' in capsys.readouterr().err
+    assert extract(tmp_path / 'frames', tmp_path / 'maps', '--filter', 'contrast', '--border', '10', '--overwrite') == 0
+    assert maps(tmp_path / 'maps') == before
+
+
 def test_of_a_published_set_only_the_missing_maps_are_made(tmp_path, capsys):
     write_frames(tmp_path, 'frames/1.png', 'frames/2.png')
     (tmp_path / 'maps').mkdir()

@@ -276,6 +276,17 @@ class TestDamage:
             dataset[0]
         assert '--resume' in caught.value.cure
 
+    def test_a_damaged_frame_needs_no_map(self, folder):
+        """`vasomim extract` makes none of it."""
+        for name in ('2.png', '3.png', '5.png'):
+            (folder['anatomy_root'] / name).unlink()
+        assert AngiogramFolder(**folder, skip_corrupt=True)[2]['data_samples'].sample_idx == 4
+        with pytest.raises(DatasetError, match=r'frames/2\.png: damaged(.|\n)*skip_corrupt=True'):
+            AngiogramFolder(**folder)[2]
+        (folder['anatomy_root'] / '4.png').unlink()
+        with pytest.raises(DatasetError, match=r'4 of 6 frames have no anatomy map \(first: .*maps/4\.png\)'):
+            AngiogramFolder(**folder, skip_corrupt=True)
+
     @pytest.mark.parametrize('skip_corrupt', [False, True])
     def test_a_damaged_map_is_never_skipped(self, folder, damage, skip_corrupt):
         damage(folder['anatomy_root'] / '0.png')

@@ -26,13 +26,15 @@ SUMMARY = 'Extract vessel anatomy from a folder of angiograms, without labels.'
 REPORT_FILE = 'extract_report.json'
 SECONDS_BETWEEN_LINES = 30.0
 FAILURES_SHOWN = 10
+AGAIN = 'Name another DST, or make its maps again: `vasomim extract FRAMES MAPS --filter NAME --overwrite`.'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.description = (
         f'{SUMMARY} A run that was stopped continues where it stopped: maps that are there are kept, and broken ones '
-        "among them (unreadable, not of two values, not of their frame's size) are made again. What failed and why is "
+        "among them (unreadable, not of two values, not of their frame's size) are made again, as they were made if no "
+        'filter or other setting is given. What failed and why is '
         f'printed and stands in DST/{REPORT_FILE}; the exit status is 1 then.'
     )
     widths = '; '.join(f'{name} {",".join(f"{sigma:g}" for sigma in own.sigmas)}' for name, own in FILTERS.items())
@@ -50,9 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--filter',
         choices=sorted(FILTERS),
-        default='sato',
         help="sato as the released code, frangi as the paper says, or contrast, this project's own, which finds more "
-        'of the labelled vessels (default: %(default)s)',
+        'of the labelled vessels (default: that of the maps at DST, otherwise sato)',
     )
     add(
         '--sigmas',
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help=f"threshold on the vesselness, in percent of the pixels (default: the filter's own, {percentiles})",
     )
-    add('--border', type=int, default=BORDER, help='pixels at the edge that are never vessel (default: %(default)s)')
+    add('--border', type=int, help=f'pixels at the edge that are never vessel (default: {BORDER})')
     add('--suffix', default=ANATOMY_SUFFIX, help='ending of folders with anatomy maps (default: %(default)s)')
     add('--jobs', type=int, help='processes (default: one per core)')
     add('--overwrite', action='store_true', help='make all maps again, the sound ones among those there too')
@@ -78,10 +79,12 @@ def run(options: argparse.Namespace) -> int:
         DatasetError: If there is nothing to extract from, or the destination cannot take the maps.
         ConfigError: If an option is out of range, or the destination holds maps made with other settings.
     """
-    settings = Settings.of(options.filter, options.sigmas, options.percentile, options.border)
+    given = (options.filter, options.sigmas, options.percentile, options.border)
+    settings = Settings.of(*given)
     check(settings, options.jobs)
+    changed = any(value is not None for value in given)
     failed = [
-        extract_folder(source, destination, settings, options)
+        extract_folder(source, destination, settings if changed else recorded(destination) or settings, options)
         for source, destination in folders(options.source, options.destination, options.suffix)
     ]
     return int(any(failed))
@@ -171,6 +174,21 @@ def plan(source: Path, destination: Path, suffix: str) -> list[Task]:
     return [Task(name, source / name, destination / target) for name, target in map_names(names, source).items()]
 
 
+def recorded(destination: Path) -> Settings | None:
+    """Return the settings that the maps of a folder were made with; None where it does not say.
+
+    Raises:
+        ConfigError: If what it says cannot be read.
+    """
+    path = destination / SETTINGS_FILE
+    if not path.exists():
+        return None
+    try:
+        return Settings(**json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(path, f'no settings of an extraction: {error}.', AGAIN) from error
+
+
 def claim(destination: Path, settings: Settings, has_maps: bool, overwrite: bool) -> None:
     """Record the settings at the destination, or compare them with those recorded there.
 
@@ -182,17 +200,12 @@ def claim(destination: Path, settings: Settings, has_maps: bool, overwrite: bool
     """
     path = destination / SETTINGS_FILE
     wanted = asdict(settings)
-    cure = 'Name another DST, or pass --overwrite to make its maps again.'
     if path.exists() and not overwrite:
-        try:
-            found = json.loads(path.read_text(encoding='utf-8'))
-        except ValueError as error:
-            raise ConfigError(path, f'not valid JSON: {error}.', cure) from error
-        if found != wanted:
-            changed = [
-                f'{key} {found.get(key)} instead of {wanted[key]}' for key in wanted if found.get(key) != wanted[key]
-            ]
-            raise ConfigError(destination, f'its maps were made with {", ".join(changed)}.', cure)
+        found = recorded(destination)
+        if found is not None and found != settings:
+            there = asdict(found)
+            changed = [f'{key} {there[key]} instead of {wanted[key]}' for key in wanted if there[key] != wanted[key]]
+            raise ConfigError(destination, f'its maps were made with {", ".join(changed)}.', AGAIN)
     elif has_maps and not overwrite:
         print(
             f'{destination} holds maps, but no {SETTINGS_FILE} that says how they were made: they are kept, and '

@@ -13,6 +13,7 @@ from vasomim.anatomy import FILTERS
 from vasomim.data.collate import collate_angiograms
 from vasomim.data.splits import SUBSETS, choose_subset, restrict
 from vasomim.errors import ConfigError, DatasetError, did_you_mean
+from vasomim.images import read_grey
 from vasomim.layout import (
     ANATOMY_SUFFIX,
     SOURCES,
@@ -213,7 +214,7 @@ class XA170K(AngiogramDataset):
             f'`vasomim extract {frames} {frames}{self.anatomy_suffix}` makes them; `sources`, an option of the dataset '
             'and of `vasomim pack`, names what is read in place of all.'
         )
-        return find_maps(self.data_root, folder, maps, cure)
+        return find_maps(self.data_root, folder, maps, [os.path.join(self.data_root, name) for name in names], cure)
 
 
 @DATASETS.register_module()
@@ -248,17 +249,21 @@ class AngiogramFolder(AngiogramDataset):
         """Find the maps in ``anatomy_root``."""
         if self.anatomy_root is not None:
             cure = f'`vasomim extract {self.data_root} {self.anatomy_root}` makes them.'
-            return find_maps(self.anatomy_root, '.', names, cure)
+            frames = [os.path.join(self.data_root, name) for name in names]
+            return find_maps(self.anatomy_root, '.', names, frames, cure)
         return [{'anatomy_filter': self.filter} if self.filter else {} for _ in names]
 
 
-def find_maps(root: str, folder: str, names: list[str], cure: str) -> list[dict[str, str]]:
+def find_maps(root: str, folder: str, names: list[str], frames: list[str], cure: str) -> list[dict[str, str]]:
     """Return the ``anatomy_path`` of each frame.
+
+    Only a frame that can be read must have a map: no map can be made of another, which its reader skips or reports.
 
     Args:
         root: Folder that the names are relative to.
         folder: Folder in it that holds the maps.
         names: The maps, named with the endings of their frames.
+        frames: The frames' files.
         cure: How to get maps.
 
     Raises:
@@ -268,11 +273,21 @@ def find_maps(root: str, folder: str, names: list[str], cure: str) -> list[dict[
     if not where.is_dir():
         raise DatasetError(where, 'this folder of anatomy maps does not exist.', cure)
     paths = [os.path.join(root, target) for target in map_names(names, root).values()]
-    missing = [path for path in paths if not os.path.isfile(path)]
-    if missing:
-        what = f'{len(missing)} of {len(paths)} frames have no anatomy map (first: {missing[0]}).'
-        raise DatasetError(where, what, cure)
+    missing = [(path, frame) for path, frame in zip(paths, frames, strict=True) if not os.path.isfile(path)]
+    for path, frame in missing:
+        if is_readable(frame):
+            what = f'{len(missing)} of {len(paths)} frames have no anatomy map (first: {path}).'
+            raise DatasetError(where, what, cure)
     return [{'anatomy_path': path} for path in paths]
+
+
+def is_readable(frame: str) -> bool:
+    """Return whether a frame can be decoded."""
+    try:
+        read_grey(frame)
+    except DatasetError:
+        return False
+    return True
 
 
 def check_choice(owner: str, option: str, value: str, choices: Collection[str]) -> None:

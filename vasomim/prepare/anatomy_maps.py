@@ -35,19 +35,24 @@ class Settings:
 
     @classmethod
     def of(
-        cls, filter: str, sigmas: list[float] | None = None, percentile: float | None = None, border: int = BORDER
+        cls,
+        filter: str | None = None,
+        sigmas: list[float] | None = None,
+        percentile: float | None = None,
+        border: int | None = None,
     ) -> Settings:
-        """Return the settings of a filter; what is None is the filter's own.
+        """Return the settings of a filter, 'sato' unless said; what is None is the filter's own.
 
         Raises:
             ValueError: If there is no such filter.
         """
+        filter = filter or 'sato'
         own = find_filter(filter)
         return cls(
             filter,
             list(own.sigmas) if sigmas is None else sigmas,
             own.percentile if percentile is None else percentile,
-            border,
+            BORDER if border is None else border,
         )
 
 
