@@ -124,25 +124,6 @@ def test_holm_keeps_the_family_wise_error() -> None:
     assert np.mean(rejected) == pytest.approx(0.05, abs=0.012)
 
 
-@pytest.mark.parametrize(('number', 'alpha'), [(60, 0.05), (60, 0.05 / 6), (300, 0.05)])
-def test_the_minimum_detectable_difference_is_found_in_the_share_that_it_promises(number: int, alpha: float) -> None:
-    shift = ours.minimum_detectable_difference(0.08, number, alpha)
-    noise = RNG.normal(0, 0.08, size=(1000, number))
-    found = {factor: (ours.sign_flip(noise + factor * shift, 2000) <= alpha).mean() for factor in (0, 1, 2)}
-    assert found[0] == pytest.approx(alpha, abs=0.02)
-    assert found[1] == pytest.approx(0.8, abs=0.04)
-    assert found[2] > 0.99
-
-
-def test_the_power_is_that_of_simulated_t_tests() -> None:
-    shift = ours.minimum_detectable_difference(1.0, 8, 0.05, 0.6)
-    assert ours.power_of_t_test(shift, 1.0, 8, 0.05) == pytest.approx(0.6)
-    p_values = stats.ttest_1samp(RNG.normal(shift, 1.0, size=(4000, 8)), 0, axis=1).pvalue
-    assert (p_values <= 0.05).mean() == pytest.approx(0.6, abs=0.025)
-    assert ours.minimum_detectable_difference(0.0, 8) == 0.0
-    assert np.isnan(ours.minimum_detectable_difference(1.0, 1))
-
-
 def test_tie_groups_are_the_longest_runs_without_a_difference() -> None:
     different = np.zeros((4, 4), dtype=bool)
     for a, b in ((0, 2), (0, 3)):

@@ -107,7 +107,7 @@ def differences(
     for index, group in enumerate(ties):
         ends = [place[member] for member in group]
         parts.append(line(min(ends) - 5, 10 + 10 * index, max(ends) + 5, 10 + 10 * index, 'tie'))
-    said = '; '.join('no difference between ' + ', '.join(order[m] for m in group) for group in ties) or 'all differ'
+    said = '; '.join('not told apart: ' + ', '.join(order[m] for m in group) for group in ties) or 'all differ'
     return svg(base + 24, title, said, parts)
 
 

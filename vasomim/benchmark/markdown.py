@@ -223,7 +223,7 @@ def tie_lines(table: Table) -> list[str]:
     names, tasks = titles(table), titles(table, 'tasks')
     return [
         f'{tasks[ties["task"]]} ({ties["metric"]}): '
-        + '; '.join(' = '.join(names[method] for method in group) for group in ties['groups'])
+        + '; '.join(', '.join(names[method] for method in group) for group in ties['groups'])
         for ties in table['ties']
     ]
 

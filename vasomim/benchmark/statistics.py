@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
 Array = np.ndarray
 DRAWS = 2000
@@ -144,39 +144,6 @@ def holm(p_values: Array, size: int | None = None) -> Array:
         largest = max(largest, min(1.0, (size - place) * p_values[index]))
         adjusted[index] = largest
     return adjusted
-
-
-def power_of_t_test(difference: float, deviation: float, number: int, alpha: float) -> float:
-    """Return the chance that a two-sided paired t-test finds a true mean difference."""
-    limit = stats.t.ppf(1 - alpha / 2, number - 1)
-    shift = difference / deviation * np.sqrt(number)
-    # SciPy gives NaN far in the tails, where the one is 1 and the other 0.
-    above = np.nan_to_num(stats.nct.sf(limit, number - 1, shift), nan=1.0)
-    below = np.nan_to_num(stats.nct.cdf(-limit, number - 1, shift), nan=0.0)
-    return float(above + below)
-
-
-def minimum_detectable_difference(deviation: float, number: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Return the smallest true mean difference that a paired test finds with a given power.
-
-    By the noncentral t-distribution, which the permutation test of the mean follows closely from about 20 cases on.
-
-    Args:
-        deviation: Standard deviation of the differences per case.
-        number: Number of cases.
-        alpha: Level after correction: alpha / K is the strictest step of Holm's method for K comparisons.
-        power: Chance to find it.
-
-    Returns:
-        The difference; 0 without deviation; NaN for fewer than two cases or a missing deviation.
-    """
-    if number < 2 or np.isnan(deviation):
-        return float('nan')
-    if deviation == 0:
-        return 0.0
-    unit = deviation / np.sqrt(number)
-    high = 2 * (stats.t.ppf(1 - alpha / 2, number - 1) + stats.t.ppf(power, number - 1)) * unit
-    return float(optimize.brentq(lambda d: power_of_t_test(d, deviation, number, alpha) - power, 0.0, high))
 
 
 def tie_groups(order: Sequence[str], different: Sequence[Sequence[bool]] | Array) -> list[tuple[str, ...]]:

@@ -13,6 +13,7 @@ import numpy as np
 from vasomim.benchmark import statistics
 from vasomim.benchmark.entries import Entries, Protocol, Task, command_of
 from vasomim.benchmark.jobs import SCRATCH, weights_input
+from vasomim.benchmark.paired import Paired
 from vasomim.benchmark.store import FAILED, FINISHED, Cell, Place, Store
 
 SMALLER_IS_BETTER = {'HD95'}
@@ -151,8 +152,8 @@ def notes(protocol: Protocol, chosen: Mapping[Place, Cell], titles: Mapping[str,
     found = [
         'The unit of every test is the image. Where patients are unknown (ARCADE), images of one patient are not '
         'independent, so intervals and p-values are too optimistic to an unknown degree.',
-        'Tests compare per-case scores averaged over seeds: they speak of these trained models. A difference is called '
-        'significant where its test finds it and its interval, which takes the seeds into account as well, excludes 0.',
+        'A difference is called significant where it is found over images, by a permutation test, and over images and '
+        'seeds together, after correction for all comparisons of the family. Intervals are not corrected.',
     ]
     if len(protocol.seeds) == 1:
         found.append('One seed was planned: the intervals cover images, and nothing of what other seeds would give.')
@@ -235,7 +236,7 @@ def add_task(
         for share, per_case in per_share.items():
             scores_of = {method: arrays[compared] for method, arrays in per_case.items()}
             size = family_size(protocol, task.name, share)
-            add_comparisons(table, task, share, compared, scores_of, size, groups.get('side'))
+            add_comparisons(table, task, share, compared, scores_of, size)
     per_case = per_share[fraction]
     seeds, strata = len(protocol.seeds), None
     if compared == task.primary and comparable:
@@ -244,8 +245,8 @@ def add_task(
         for index, method in enumerate(protocol.methods):
             if method in per_case:
                 values[index] = per_case[method][task.primary]
-    else:  # A score of the whole set: only seeds can be drawn.
-        values = of_seeds[..., None]
+    else:  # A score of the whole set: only seeds can be drawn, if there are several.
+        values = of_seeds[..., None] if seeds > 1 else np.full((len(protocol.methods), 1, 1), np.nan)
     draws.append(sign * statistics.bootstrap_means(values, strata, DRAWS, seed=len(draws), shared_seeds=True))
 
 
@@ -273,6 +274,7 @@ def result(
         low = high = float('nan')
         if metric in arrays and math.isclose(arrays[metric].mean(), mean, abs_tol=1e-6):  # The same figure.
             low, high = statistics.bootstrap_interval(arrays[metric], strata, draws=DRAWS)
+            low, high = max(low, 0.0), high if metric in SMALLER_IS_BETTER else min(high, 1.0)  # No score lies beyond.
         metrics[metric] = {'mean': mean, 'deviation': deviation, 'low': low, 'high': high, 'by_seed': by_seed}
     hours = [cell.cost.get('seconds', 0.0) * cell.cost.get('devices', 1) / 3600 for cell in there]
     spent = {  # Cells that share an encoder share its cost.
@@ -337,7 +339,6 @@ def add_comparisons(
     metric: str,
     scores: dict[str, np.ndarray],
     size: int,
-    strata: Sequence[str] | None = None,
 ) -> None:
     """Compare each method with the baseline, and all with each other for the groups of ties.
 
@@ -348,43 +349,42 @@ def add_comparisons(
         metric: What is compared.
         scores: For each complete method, seeds x cases, (S, N).
         size: Planned comparisons with the baseline.
-        strata: The stratum of each case for the bootstrap, (N,); None for one.
     """
     sign = -1.0 if metric in SMALLER_IS_BETTER else 1.0
     alpha, baseline = table.family['alpha'], table.family['baseline']
     # A measure that is undefined for an image (HD95) cannot be compared there, and the image is not left out.
-    averages = {m: sign * values.mean(axis=0) for m, values in scores.items() if not np.isnan(values).any()}
-    order = sorted(averages, key=lambda method: (-averages[method].mean(), method))
+    whole = {m: sign * values for m, values in scores.items() if not np.isnan(values).any()}
+    order = sorted(whole, key=lambda method: (-whole[method].mean(), method))
     pairs = [(a, b) for index, a in enumerate(order) for b in order[index + 1 :]]
     if not pairs:
         return
-    raw = statistics.sign_flip(np.stack([averages[a] - averages[b] for a, b in pairs]))
+    # Found over images, and over images and seeds: a seed gives all methods the same order of images and decoder.
+    permuted = statistics.sign_flip(np.stack([(whole[a] - whole[b]).mean(axis=0) for a, b in pairs]))
+    raw = np.maximum(permuted, [Paired.of(whole[a] - whole[b]).p_value() for a, b in pairs])
     p_of = {frozenset(pair): p for pair, p in zip(pairs, raw, strict=True)}
-    # A seed gives all methods the same order of images and the same initial decoder.
-    drawn = statistics.bootstrap_means(np.stack([scores[m] for m in order]), strata, DRAWS, shared_seeds=True)
-    draws = {method: drawn[:, index] for index, method in enumerate(order)}
     different = np.zeros((len(order), len(order)), dtype=bool)
-    for (a, b), p in zip(pairs, statistics.holm(raw), strict=True):
-        if p <= alpha and excludes_zero(statistics.interval(draws[a] - draws[b])):
+    planned = size + 1  # Pairs of methods that are not finished yet count, or ties would change as results arrive.
+    for (a, b), p in zip(pairs, statistics.holm(raw, planned * (planned - 1) // 2), strict=True):
+        if p <= alpha:
             i, j = order.index(a), order.index(b)
             different[i, j] = different[j, i] = True
     if share == max(table.fractions):
         groups = statistics.tie_groups(order, different)
-        means = [sign * averages[m].mean() for m in order]
+        means = [sign * whole[m].mean() for m in order]
         table.ties.append({'task': task.name, 'metric': metric, 'order': order, 'means': means, 'groups': groups})
-    if baseline not in averages:
+    if baseline not in whole:
         return
-    others = [method['name'] for method in table.methods if method['name'] in averages and method['name'] != baseline]
+    others = [method['name'] for method in table.methods if method['name'] in whole and method['name'] != baseline]
     if not others:
         return
-    permutation = np.array([p_of[frozenset((method, baseline))] for method in others])
-    ranked = np.array([statistics.wilcoxon(averages[method] - averages[baseline]) for method in others])
+    p_values = np.array([p_of[frozenset((method, baseline))] for method in others])
+    differences = {method: whole[method] - whole[baseline] for method in others}
+    ranked = np.array([statistics.wilcoxon(differences[method].mean(axis=0)) for method in others])
     for index, (method, adjusted, signed) in enumerate(
-        zip(others, statistics.holm(permutation, size), statistics.holm(ranked, size), strict=True)
+        zip(others, statistics.holm(p_values, size), statistics.holm(ranked, size), strict=True)
     ):
-        differences = averages[method] - averages[baseline]
-        low, high = statistics.interval(draws[method] - draws[baseline])
-        deviation = float(differences.std(ddof=1)) if len(differences) > 1 else float('nan')
+        paired = Paired.of(sign * differences[method])
+        low, high = paired.interval()
         table.comparisons.append(
             {
                 'task': task.name,
@@ -392,25 +392,18 @@ def add_comparisons(
                 'metric': metric,
                 'method': method,
                 'baseline': baseline,
-                'images': len(differences),
-                'difference': sign * differences.mean(),
+                'images': paired.cases,
+                'difference': paired.mean,
                 'low': low,
                 'high': high,
-                'p': permutation[index],
+                'p': p_values[index],
                 'p_holm': adjusted,
                 'wilcoxon': ranked[index],
                 'wilcoxon_holm': signed,
-                'significant': bool(adjusted <= alpha) and excludes_zero((low, high)),
-                'detectable': statistics.minimum_detectable_difference(
-                    deviation, len(differences), alpha / max(1, size), POWER
-                ),
+                'significant': bool(adjusted <= alpha),
+                'detectable': paired.detectable(alpha / max(1, size), POWER),
             }
         )
-
-
-def excludes_zero(interval: tuple[float, float]) -> bool:
-    """Return whether an interval lies on one side of 0."""
-    return interval[0] > 0 or interval[1] < 0
 
 
 def add_ranks(table: Leaderboard, protocol: Protocol, draws: list[np.ndarray], means: list[list[float]]) -> None:
