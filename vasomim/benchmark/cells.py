@@ -196,7 +196,11 @@ def curve(work_dir: Path) -> list[dict[str, Any]]:
                 row = json.loads(line)
             except ValueError:
                 continue  # The last line of a killed run.
-            values = {key.rpartition('/')[2]: value for key, value in row.items() if isinstance(value, (int, float))}
+            values = {  # 'coco/bbox_mAP' loses its prefix; 'DSC/class/1/images' details 'DSC', and is left out.
+                key.rpartition('/')[2]: value
+                for key, value in row.items()
+                if isinstance(value, (int, float)) and ('/' not in key or key.split('/')[0] not in row)
+            }
             if 'epoch' in row:
                 losses = {key: value for key, value in values.items() if 'loss' in key}
                 logged.setdefault(int(row['epoch']), {})[int(row['step'])] = losses
@@ -209,7 +213,7 @@ def curve(work_dir: Path) -> list[dict[str, Any]]:
         names = {key: None for step in steps for key in step}
         losses = {key: statistics.fmean(step[key] for step in steps if key in step) for key in names}
         figures = {key if key not in losses else f'val_{key}': v for key, v in held_out.get(epoch, {}).items()}
-        rows.append({'epoch': epoch, **losses, **{key: v for key, v in figures.items() if '/' not in key}})
+        rows.append({'epoch': epoch, **losses, **figures})
     return rows
 
 
