@@ -19,6 +19,13 @@ def test_the_differences_in_the_text_are_those_of_the_leaderboard(project_root):
         text,
     )
     assert found and found.groups() == tuple(rows['arcade_v', 1.0, 'vasomim'].values())
+    found = re.search(r'p ([\d.]+) after Holm', text)
+    holm = next(
+        row['p_holm']
+        for row in board['comparisons']
+        if (row['task'], row['fraction'], row['method']) == ('arcade_v', 1.0, 'vasomim')
+    )
+    assert found and found[1] == f'{holm:.3f}'
     found = re.search(r'MAE ([\d.]+) above training from scratch \(([\d.]+) to ([\d.]+)\)', text)
     turned = [
         rows['arcade_v', 1.0, 'scratch'][key].lstrip('-') for key in ('difference', 'high', 'low')

@@ -59,7 +59,7 @@ def test_markdown_names_what_is_missing_and_why(pages: Path) -> None:
     assert scratch.rstrip(' |').endswith('missing')  # No rank.
     assert 'missing (2 of 3 seeds)' in text
     assert 'OutOfMemory: too &lt;large> & too & many' in text
-    assert 'images of one patient are not independent' in text
+    assert 'Images of one patient are not independent' in text
     assert '70 of its 72 cells have a result' in text
     tables = [part.splitlines() for part in text.split('\n\n') if part.startswith('|')]
     assert len(tables) > 3

@@ -150,8 +150,8 @@ def build(store: Store, protocol: Protocol, entries: Entries, reported: Sequence
 def notes(protocol: Protocol, chosen: Mapping[Place, Cell], titles: Mapping[str, str]) -> list[str]:
     """Return what a reader has to know."""
     found = [
-        'The unit of every test is the image. Where patients are unknown (ARCADE), images of one patient are not '
-        'independent, so intervals and p-values are too optimistic to an unknown degree.',
+        'The unit of every test is the image. Images of one patient are not independent, and no test takes patients '
+        'into account: intervals and p-values are too optimistic to an unknown degree.',
         'A difference is called significant where it is found over images, by a permutation test, and over images and '
         'seeds together, after correction for all comparisons of the family. Intervals are not corrected.',
     ]
