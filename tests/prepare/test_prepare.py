@@ -127,6 +127,21 @@ def test_a_destination_with_something_else_is_left_alone(arcade, tmp_path, capsy
     assert 'is no prepared set' in refused(capsys, 'folder', pairs, pairs)
 
 
+def test_a_mask_or_image_that_was_corrected_is_noticed(tmp_path, capsys):
+    source = write_pairs(tmp_path / 'pairs', ['a_1', 'b_1', 'c_1'])
+    mask = read_grey(source / 'masks' / 'a_1.png')
+    (source / 'masks' / 'a_1.png').unlink()
+    write_png(source / 'masks' / 'a_1.bmp', mask)  # As large whatever it shows.
+    assert prepare('folder', source, tmp_path / 'out') == 0
+    assert prepare('folder', source, tmp_path / 'out') == 0
+    for path in (source / 'masks' / 'a_1.bmp', source / 'images' / 'b_1.png'):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 255]))
+        assert 'prepared from other data' in refused(capsys, 'folder', source, tmp_path / 'out')
+        path.write_bytes(whole)
+    assert prepare('folder', source, tmp_path / 'out') == 0
+
+
 def edit(path: Path, change) -> None:
     content = json.loads(path.read_text())
     change(content)

@@ -30,7 +30,7 @@ from vasomim.prepare.prepared import (
     split_text,
 )
 
-VERSION = 1  # Raised when the same source gives other files.
+VERSION = 2  # Raised when the same source gives other files, or their fingerprint is made otherwise.
 
 
 def write_plan(plan: Plan, root: Path, report: Callable[[int, int], None] | None = None) -> Repairs:
@@ -78,15 +78,34 @@ def write_plan(plan: Plan, root: Path, report: Callable[[int, int], None] | None
 
 
 def fingerprint(plan: Plan) -> str:
-    """Return a hash of what decides the content of a prepared set: names, splits, truth, and sizes of the files."""
+    """Return a hash of what decides the content of a prepared set: names, splits, truth, and the bytes of the files.
+
+    Neither sizes nor dates would do: a mask of BMP that was corrected has the size that it had, and an archive that is
+    unpacked again gives its files new dates.
+
+    Raises:
+        DatasetError: If a file cannot be read.
+    """
     digest = hashlib.sha256(f'{VERSION} {plan.name} {plan.classes} {plan.grey_values}'.encode())
     for frame in plan.frames:
-        files = [path.stat().st_size for path in (frame.image, frame.mask) if path]
+        files = [hash_file(path) for path in (frame.image, frame.mask) if path]
         objects = [
             (each.category, each.box, [polygon.tolist() for polygon in each.polygons]) for each in frame.instances
         ]
         digest.update(repr((frame.name, frame.split, files, objects)).encode())
     return digest.hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Return a hash of the bytes of a file.
+
+    Raises:
+        DatasetError: If it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DatasetError(path, f'cannot be read: {error.strerror}.', 'Check the path and its permissions.') from error
 
 
 def claim(root: Path, mark: str) -> None:
@@ -98,7 +117,7 @@ def claim(root: Path, mark: str) -> None:
     path = root / FINGERPRINT
     if path.is_file():
         if path.read_text(encoding='utf-8') != mark:
-            what = 'it holds a set prepared from other data or with other options.'
+            what = 'it holds a set prepared from other data, with other options or by another version.'
             raise DatasetError(root, what, 'Choose another DST, or delete this folder first.')
         return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
