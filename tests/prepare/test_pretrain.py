@@ -409,6 +409,14 @@ def test_another_source_of_the_same_name_is_refused(tmp_path, capsys):
     assert files(tmp_path / 'out') == before
 
 
+def test_a_destination_in_its_source_is_refused(tmp_path, capsys):
+    write_png(tmp_path / 'src' / 'a_1.png', frame(1))
+    for destination in ('src', 'src/prep', 'src/../src/prep'):
+        assert prepare('folder', tmp_path / 'src', tmp_path / destination, '--name', 'x') == 2
+        assert f'DST: {tmp_path / destination} lies in SRC.' in capsys.readouterr().err
+    assert prepare('folder', tmp_path / 'src', tmp_path / 'src_prep', '--name', 'x') == 0
+
+
 @pytest.fixture
 def pool(tmp_path) -> Path:
     write_cadica(tmp_path / 'cadica')

@@ -88,6 +88,8 @@ def run_pretrain(options: argparse.Namespace) -> int:
     source = Path(options.source).expanduser()
     if source.suffix.lower() == '.7z' and source.is_file():
         raise DatasetError(source, '7z archives are not read.', unpack_line(source))
+    if root.resolve().is_relative_to(source.resolve()):  # The next run would take the frames written for the source's.
+        raise ConfigError('DST', f'{root} lies in SRC.', 'Name a folder outside of it.')
     if is_finished(source, root, name, wanted_of(options)):
         print(f'{root / name}: prepared from {source.name} already.')
         return 0
