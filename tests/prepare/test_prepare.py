@@ -13,6 +13,8 @@ import pytest
 
 from tests.prepare.trees import SIZE, coco_entry, frame, write_arcade, write_coco, write_pairs, write_png, write_voc
 from vasomim.cli import main
+from vasomim.data.prepared_split import open_split
+from vasomim.errors import DatasetError
 from vasomim.images import read_grey
 from vasomim.prepare.prepared import read_description, read_split
 from vasomim.prepare.published import ARCADE_CATEGORIES
@@ -385,6 +387,27 @@ def test_inverted_masks_and_empty_splits_are_pointed_out(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f'{source / "masks"}: 95 % are 255' in printed  # Of 64 columns 1 + 2 are dark.
     assert 'warning: no frame for val' in printed and 'no frame for train' not in printed
+
+
+def test_names_of_one_series_name_the_way_to_splits(tmp_path, capsys):
+    source = write_pairs(tmp_path / 'pairs', [f'img{k:03d}' for k in range(12)])
+    assert prepare('folder', source, tmp_path / 'out') == 0
+    printed = capsys.readouterr().out
+    assert '12 train, 0 val, 0 test' in printed and 'by series (1 of them)' in printed
+    assert "--group '.+' takes each frame for itself" in printed
+    with pytest.raises(DatasetError, match='val') as caught:
+        open_split('Reader', tmp_path / 'out', 'val')
+    assert "--group '.+'" in caught.value.cure
+    assert prepare('folder', source, tmp_path / 'each', '--group', '.+') == 0
+    assert all(read_split(tmp_path / 'each', split) for split in ('train', 'val', 'test'))
+    voc = write_voc(tmp_path / 'voc', [f'frame_{k:03d}' for k in range(8)])
+    assert prepare('folder', voc, tmp_path / 'boxes', '--group', '.+') == 0
+    assert all(read_split(tmp_path / 'boxes', split) for split in ('train', 'val', 'test'))
+    listed = write_pairs(tmp_path / 'caxf', [f'img{k:03d}' for k in range(12)])
+    (listed / 'train.txt').write_text('\n'.join(f'img{k:03d}' for k in range(9)))
+    (listed / 'test.txt').write_text('\n'.join(f'img{k:03d}' for k in range(9, 12)))
+    assert prepare('caxf', listed, tmp_path / 'lists', '--group', '.+') == 0
+    assert read_split(tmp_path / 'lists', 'val')
 
 
 def test_sets_with_a_layout_of_their_own_are_not_taken_for_folders(arcade, tmp_path, capsys):

@@ -53,7 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             add(
                 '--test', type=float, help="share for testing, where no list says it (default: the set's published one)"
             )
-            add('--group', metavar='REGEX', help='finds the patient in a name; its frames stay in one split')
+        if kind not in ('arcade', 'synthetic'):
+            add(
+                '--group',
+                metavar='REGEX',
+                help="finds the patient in a name, whose frames stay in one split; '.+': each frame by itself",
+            )
         if kind in ('xcav', 'caxf', 'folder'):
             add('--threshold', type=int, help='grey levels of a mask above it are foreground (default: two values)')
         if kind in ('arcade', 'folder'):
@@ -81,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
     with progress('Unpacking') as report:
         folder = open_source(Path(source), workplace, report)
     plans = read_plans(kind, folder, options)
+    from vasomim.prepare.prepared import EMPTY_SPLIT
     from vasomim.prepare.write import write_plan
 
     for plan in plans:
@@ -90,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
         print(f'{root}: {", ".join(count_line(plan))}. Splits: {plan.split_rule}.')
         for split in ('train', 'val', 'test'):
             if not any(frame.split == split for frame in plan.frames):
-                print(f'  warning: no frame for {split}; change --val or --test, or prepare more patients or series.')
+                print(f'  warning: no frame for {split}. {EMPTY_SPLIT}')
         for line in repairs.lines():
             print(f'  {line}')
     if workplace.exists():  # Only where this or an earlier, stopped run unpacked an archive.

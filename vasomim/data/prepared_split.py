@@ -12,7 +12,7 @@ import numpy as np
 
 from vasomim.errors import ConfigError, DatasetError, did_you_mean
 from vasomim.prepare.plan import SPLITS
-from vasomim.prepare.prepared import read_description, read_split
+from vasomim.prepare.prepared import EMPTY_SPLIT, read_description, read_split
 
 ARCADE_LIST = 'arcade'
 """The value of ``exclude`` that names the list that comes with this package."""
@@ -86,8 +86,7 @@ def open_split(
         raise DatasetError(root, f'this set has {other}, but no {needs}.', f'Use a reader of {other}.')
     names = read_split(Path(root).expanduser(), split)
     if not names:
-        cure = 'Prepare the set with other shares (--val, --test), or with more patients.'
-        raise DatasetError(root, f"its split '{split}' is empty.", cure)
+        raise DatasetError(root, f"its split '{split}' is empty.", EMPTY_SPLIT)
     names = choose_part(names, label_fraction, seed)
     left_out = excluded_names(exclude) if exclude is not None else set()
     kept = [name for name in names if name not in left_out]

@@ -23,6 +23,12 @@ SIDES = 'sides.json'
 FINGERPRINT = '.fingerprint'
 HASH_PREFIX = '# sha256:'
 
+EMPTY_SPLIT = (
+    "Patients and series are not divided; `vasomim prepare ... --group REGEX` finds them in the names, --group '.+' "
+    'takes each frame for itself. Or list the frames of each split in a file of its own.'
+)
+"""What to do about a split without a frame."""
+
 
 def image_path(root: Path, name: str) -> Path:
     """Return where the image of a frame lies."""
