@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from vasomim.errors import DatasetError
 from vasomim.images import image_size, read_grey, read_mask
@@ -98,6 +99,19 @@ def test_sixteen_bits_are_refused_with_the_cure(tmp_path):
     with pytest.raises(DatasetError, match='uint16') as caught:
         read_grey(path)
     assert '8 bits' in caught.value.cure
+
+
+@pytest.mark.parametrize('compression', [None, 'tiff_lzw'])
+@pytest.mark.parametrize('big', [False, True])
+def test_a_tiff_of_many_pages_is_refused(tmp_path, frame, compression, big):
+    pages = [Image.fromarray(np.roll(frame, k)) for k in range(3)]
+    path = tmp_path / 'frame.tif'
+    pages[0].save(path, save_all=True, append_images=pages[1:], compression=compression, big_tiff=big)
+    with pytest.raises(DatasetError, match=r'frame\.tif: it holds 3 pages') as caught:
+        read_grey(path)
+    assert 'a file of its own' in caught.value.cure
+    pages[0].save(path, compression=compression, big_tiff=big)
+    np.testing.assert_array_equal(read_grey(path), frame)
 
 
 @pytest.mark.parametrize('content', [b'hello', b'\xff\xd8', b'\xff\xd8\xff\xe0\x00', b'BM', b'RIFF1234WEBP'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from vasomim.errors import DatasetError
 COPY_AGAIN = 'Copy or download the file again, or remove it.'
 
 JPEG_START = b'\xff\xd8'
+TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 JPEG_END = b'\xff\xd9'
 SCAN = 0xFFDA
 
@@ -86,7 +88,8 @@ def decode(path: str | Path) -> NDArray:
     """Return the pixels of an image file as they are stored: (H, W), or (H, W, 3 or 4) in BGR order.
 
     Raises:
-        DatasetError: If the file cannot be read or is damaged.
+        DatasetError: If the file cannot be read, is damaged, or is a TIFF file of many pages, as the first of them
+            would pass for all.
     """
     try:
         data = Path(path).read_bytes()
@@ -103,7 +106,19 @@ def decode(path: str | Path) -> NDArray:
         raise DatasetError(path, f'cannot be decoded: {error.err}.', COPY_AGAIN) from error
     if pixels is None:
         raise DatasetError(path, 'damaged, cut short, or not an image.', COPY_AGAIN)
+    if data.startswith(TIFF_STARTS) and (pages := number_of_pages(data)) > 1:
+        cure = 'Save each page as a file of its own, for instance by `magick IN.tif OUT_%04d.png`.'
+        raise DatasetError(path, f'it holds {pages} pages; read is one image a file.', cure)
     return pixels
+
+
+def number_of_pages(data: bytes) -> int:
+    """Return how many pages a TIFF file has; 1 if they cannot be counted, as in one that lacks its last bytes."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return int(getattr(image, 'n_frames', 1))
+    except (OSError, EOFError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError):
+        return 1
 
 
 def jpeg_is_complete(data: bytes) -> bool:
