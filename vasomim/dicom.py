@@ -27,7 +27,9 @@ PIXEL_TAGS = [
     *('BitsStored', 'PixelRepresentation', 'RescaleSlope', 'RescaleIntercept', 'WindowCenter', 'WindowWidth'),
     *('VOILUTFunction', 'SharedFunctionalGroupsSequence', 'PerFrameFunctionalGroupsSequence'),
 ]
-GROUP_TAGS = ['PatientID', 'StudyInstanceUID']
+GROUP_TAGS = ['PatientID', 'StudyInstanceUID', 'PhotometricInterpretation']
+
+INDEX_FILE = 'DICOMDIR'  # Lists the files of a medium; holds no frames itself.
 
 PLUGINS = 'python -m pip install python-gdcm'
 COPY_AGAIN = 'Copy or export the file again, or leave it out.'
@@ -37,10 +39,17 @@ KEY = secrets.token_bytes(16)  # Of this process, so that nobody can compare its
 
 @dataclass(frozen=True)
 class Groups:
-    """What a file belongs to, by pseudonyms that hold within this process only; '' where the file does not say."""
+    """What a file belongs to, and whether it is an image.
+
+    Attributes:
+        patient: Pseudonym that holds within this process only; '' where the file does not say.
+        study: As ``patient``.
+        image: False for reports, documents and the like; True for an image that lost its pixels, which is damage.
+    """
 
     patient: str
     study: str
+    image: bool
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ def read_frames(path: str | Path) -> Iterator[NDArray[np.uint8]]:
 
 
 def read_groups(path: str | Path) -> Groups:
-    """Return what a file belongs to, to keep the frames of a patient together.
+    """Return what a file belongs to, to keep the frames of a patient together, and whether it is an image.
 
     Raises:
         DatasetError: If the file is missing, no DICOM or damaged in its header.
@@ -130,8 +139,11 @@ def read_groups(path: str | Path) -> Groups:
     """
     header = read_header(path, GROUP_TAGS)
     keys = [str(header.get(tag) or '') for tag in GROUP_TAGS]
-    hidden = [hashlib.blake2b(key.encode(), key=KEY, digest_size=16).hexdigest() if key else '' for key in keys]
-    return Groups(*hidden)
+    patient, study = (
+        hashlib.blake2b(key.encode(), key=KEY, digest_size=16).hexdigest() if key else '' for key in keys[:2]
+    )
+    kind = getattr(header.file_meta.get('MediaStorageSOPClassUID'), 'name', '')  # As the standard calls it.
+    return Groups(patient, study, image=bool(keys[2]) or 'Image Storage' in kind)
 
 
 def read_header(path: str | Path, tags: list[str]) -> Any:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vasomim.dicom import is_dicom, read_frames
+from vasomim.dicom import INDEX_FILE, is_dicom, read_frames
 from vasomim.errors import DatasetError
 from vasomim.images import read_grey
 from vasomim.layout import IMAGE_SUFFIXES, existing_folder, series_key, walk
 
 DICOM_SUFFIXES = ('.dcm', '.dicom', '.ima')
-INDEX_FILE = 'DICOMDIR'  # Lists the files of a medium; holds no frames itself.
 
 
 @dataclass(frozen=True)

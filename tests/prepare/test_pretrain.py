@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydicom.uid import BasicTextSRStorage, MediaStorageDirectoryStorage
 
 from tests.dicoms import PATIENT, write_dicom
 from tests.prepare.trees import write_arcade, write_png
@@ -269,6 +270,26 @@ def test_dicom_files_lose_names_and_patients(tmp_path):
     (tmp_path / 'out' / 'ours.json').write_text(json.dumps(report))
     content = b'\n'.join([*files(tmp_path / 'out').values(), *map(str.encode, files(tmp_path / 'out'))])
     assert not any(secret.encode() in content for secret in secrets)
+
+
+def test_objects_without_an_image_are_no_damage(tmp_path, capsys):
+    source = tmp_path / 'medium'
+    write_dicom(source / 'IM1', frame(1)[None])
+    for name, kind in (('DICOMDIR', MediaStorageDirectoryStorage), ('SR1', BasicTextSRStorage)):
+        write_dicom(source / name, None, SOPClassUID=kind)
+    assert prepare('dicom', source, tmp_path / 'out', '--name', 'x') == 0
+    check_pool(tmp_path / 'out', 'x', {'p00001_c00001_00000.png': frame(1)})
+    report = report_of(tmp_path / 'out', 'x')
+    assert report['damaged'] == [] and report['not_images'] == ['SR1']
+    printed = capsys.readouterr().out
+    assert '1 DICOM files are not images, and left out: SR1' in printed and 'DICOMDIR' not in printed
+    write_dicom(source / 'ZCUT', None, PatientID='MRN-1')  # An angiogram by its class, whose pixels are gone.
+    assert prepare('dicom', source, tmp_path / 'out', '--name', 'x') == 1
+    assert [place for place, _ in report_of(tmp_path / 'out', 'x')['damaged']] == ['ZCUT']
+    (source / 'IM1').unlink()
+    (source / 'ZCUT').unlink()
+    assert prepare('dicom', source, tmp_path / 'none', '--name', 'x') == 2
+    assert '1 DICOM files, none of which is an image.' in capsys.readouterr().err
 
 
 def smooth(seed: int) -> np.ndarray:

@@ -99,8 +99,9 @@ def run_pretrain(options: argparse.Namespace) -> int:
     selection = Selection(
         tuple(getattr(options, 'leave_out', ())), getattr(options, 'group', None), getattr(options, 'all_videos', False)
     )
+    not_images: list[str] = []
     with progress('Listing') as report:
-        units = list_units(kind, folder, selection, report)
+        units = list_units(kind, folder, selection, report, not_images)
     rule = make_rule(options, root, name)
     with progress(f'{name}: files') as report:
         done = pool.write_frames(units, root, name, rule, processes, report)
@@ -111,6 +112,7 @@ def run_pretrain(options: argparse.Namespace) -> int:
         failed = make_maps([row['file'] for row in rows], root, name, options.filter, processes)
         pool.write_manifest(rows, root, name)
         summary = summarize(kind, name, units, done, rows, failed)
+        summary |= {'not_images': not_images}
         summary |= {'options': wanted_of(options), 'archive': mark_of(source), 'version': __version__}
         if options.held_out is not None:
             summary['lists'] = write_lists(rows, root, name, options.held_out, options.seed)
@@ -262,6 +264,10 @@ def say(summary: dict[str, Any], root: Path, name: str) -> None:
     ):
         if number:
             print(f'  {number} left out: they {why}.' if 'resemble' in why else f'  {number} left out: {why}.')
+    others = summary['not_images']
+    if others:
+        shown = ', '.join(others[:FAILURES_SHOWN]) + (', ...' if len(others) > FAILURES_SHOWN else '')
+        print(f'  {len(others)} DICOM files are not images, and left out: {shown}')
     for what, places in (
         ('damaged, and left out', [tuple(each) for each in summary['damaged']]),
         ('frames without a map', list(summary['maps_failed'].items())),

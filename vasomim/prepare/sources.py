@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from vasomim.dicom import is_dicom, read_groups
+from vasomim.dicom import INDEX_FILE, is_dicom, read_groups
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES, list_images, series_key, walk
 from vasomim.prepare.grouping import patients
@@ -71,7 +71,9 @@ class Selection:
     all_videos: bool = False
 
 
-def list_units(kind: str, root: Path, selection: Selection, report: Report | None = None) -> list[Unit]:
+def list_units(
+    kind: str, root: Path, selection: Selection, report: Report | None = None, not_images: list[str] | None = None
+) -> list[Unit]:
     """List the files of a source, series by series.
 
     Args:
@@ -79,6 +81,7 @@ def list_units(kind: str, root: Path, selection: Selection, report: Report | Non
         root: The source's folder.
         selection: What to take of it.
         report: Called with (files done, files in all) where files have to be opened.
+        not_images: Gets the DICOM files that are none, such as reports; they are no units.
 
     Raises:
         DatasetError: If the folder does not hold such a source.
@@ -91,7 +94,7 @@ def list_units(kind: str, root: Path, selection: Selection, report: Report | Non
     elif kind == 'arcade':
         return list(arcade(root))
     elif kind == 'dicom':
-        return list(dicom(root, selection, report))
+        return list(dicom(root, selection, report, not_images))
     else:
         units = list(images(root, own_patients=kind == 'syntax'))
     units = [unit for unit in units if not left_out(unit.place, selection.leave_out)]
@@ -237,8 +240,10 @@ def images(root: Path, own_patients: bool) -> Iterator[Unit]:
         yield Unit(root / place, 'image', stem, place, patient, series_key(stem)[0])
 
 
-def dicom(root: Path, selection: Selection, report: Report | None) -> Iterator[Unit]:
-    """Yield the DICOM files of a folder, whatever they are called; names and patients are numbers of ours.
+def dicom(
+    root: Path, selection: Selection, report: Report | None = None, not_images: list[str] | None = None
+) -> Iterator[Unit]:
+    """Yield the DICOM images of a folder, whatever they are called; names and patients are numbers of ours.
 
     A patient is told by the attribute PatientID, or by the study where that is empty. Files that cannot be read are
     patients of their own; they are listed when their frames are.
@@ -246,15 +251,19 @@ def dicom(root: Path, selection: Selection, report: Report | None) -> Iterator[U
     Raises:
         DatasetError: If there is none.
     """
-    places = sorted(walk(root, ANATOMY_SUFFIX, None))
+    places = sorted(place for place in walk(root, ANATOMY_SUFFIX, None) if Path(place).name != INDEX_FILE)
     places = [place for place in places if not left_out(place, selection.leave_out) and is_dicom(root / place)]
     if not places:
         raise DatasetError(root, 'no DICOM file here.', 'Name a folder of them, in sub-folders or not.')
     numbers: dict[str, int] = {}
     files: Counter[int] = Counter()
+    others = [] if not_images is None else not_images
     for done, place in enumerate(places, start=1):
         try:
             groups = read_groups(root / place)
+            if not groups.image:
+                others.append(place)
+                continue
             key = groups.patient or groups.study or place
         except DatasetError:
             key = place
@@ -266,3 +275,6 @@ def dicom(root: Path, selection: Selection, report: Report | None) -> Iterator[U
         yield Unit(root / place, 'dicom', stem, place, f'p{patient:05d}', stem)
         if report:
             report(done, len(places))
+    if not files:
+        what = f'{len(others)} DICOM files, none of which is an image.'
+        raise DatasetError(root, what, 'Name a folder of angiograms; these are reports, documents and the like.')
