@@ -133,7 +133,8 @@ def test_cadica_s_other_videos_and_a_zip_file(tmp_path, capsys):
 
 def test_folders_of_images_keep_series_together_and_names_apart(tmp_path):
     source = tmp_path / 'syntax'
-    for k, place in enumerate(('p 1/a/1.png', 'p 1/a/2.png', 'p 1/a_1.png', 'p2/1.jpg', 'p2/masks/1.png')):
+    places = ('p 1/a/1.png', 'p 1/a/2.png', 'p 1/a_1.png', 'p2/1.jpg', 'p2/masks/1.png', 'masks/1.png')
+    for k, place in enumerate(places):
         write_png(source / place, np.full((SIZE, SIZE), 20, np.uint8) + 40 * (k % 3) + frame(k) // 9)
     assert prepare('syntax', source, tmp_path / 'out', '--leave-out', '*/masks/*') == 0
     rows = rows_of(tmp_path / 'out', 'syntax')

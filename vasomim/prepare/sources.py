@@ -106,8 +106,11 @@ def list_units(
 
 
 def left_out(place: str, patterns: Iterable[str]) -> bool:
-    """Return whether a path matches one of some shell patterns; '*' matches '/' too."""
-    return any(fnmatch(place, pattern) for pattern in patterns)
+    """Return whether a path matches one of some shell patterns, with a '/' in front of it or without.
+
+    '*' matches '/' too, so that '*/masks/*' means folders of this name on every level.
+    """
+    return any(fnmatch(place, pattern) or fnmatch(f'/{place}', pattern) for pattern in patterns)
 
 
 def found_group(place: str, pattern: str) -> str:
