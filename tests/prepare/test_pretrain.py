@@ -452,6 +452,12 @@ def check(capsys, *words: object) -> tuple[int, str]:
     return status, capsys.readouterr().out
 
 
+def test_check_needs_a_labelled_set_to_compare_with(pool, tmp_path, capsys):
+    for words in (('--against', tmp_path), ('--write-exclusions', tmp_path / 'out.json')):
+        assert main('check', [str(pool), *map(str, words), '--jobs', '1']) == 2
+        assert f'{words[0]}: there is no labelled set among DST to compare with.' in capsys.readouterr().err
+
+
 def test_check_measures_grey_levels(pool, capsys):
     status, out = check(capsys, pool, '--deep')
     assert status == 0, out

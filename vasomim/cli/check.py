@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 
     Raises:
         DatasetError: If a folder does not exist, or the list cannot be written.
-        ConfigError: If the threshold is out of range.
+        ConfigError: If the threshold is out of range, or frames are to be compared with no labelled set.
     """
     from vasomim.cli.prepare import progress
     from vasomim.cores import cores
@@ -55,11 +55,15 @@ def run(options: argparse.Namespace) -> int:
     findings = check.Findings()
     opened = []
     given = [existing_folder(path) for path in options.sets]
+    labelled = [root for root in given if not source_names(root)]
+    for name, wanted in (('--against', options.against), ('--write-exclusions', options.write_exclusions)):
+        if wanted and not labelled:
+            what = 'there is no labelled set among DST to compare with.'
+            raise ConfigError(name, what, 'Name one that `vasomim prepare downstream` made, as a DST.')
     pools = [(root, name) for root in given for name in source_names(root)]
     for root, name in pools:
         with progress(f'Reading {name}') as report:
             check_source(root, name, findings, options.deep, options.partial, options.jobs or cores(), report)
-    labelled = [root for root in given if not source_names(root)]
     for root in (found for folder in labelled for found in sets_in(folder)):
         with progress(f'Reading {root.name}') as report:
             prepared = check.check_set(root, findings, options.partial, report)
