@@ -191,7 +191,7 @@ class TestAngiogramFolder:
         assert len(AngiogramFolder(**folder, subset='train', held_out=0.1)) == 18
         assert names_of(AngiogramFolder(**folder, indices=2)) == ['0.png', '1.png']
         split = tmp_path / 'train.txt'
-        split.write_text('7.png\n3.png\n11.png\n15.png\n')
+        split.write_text('\ufeff7.png\n3.png\n11.png\n15.png\n', encoding='utf-8')  # As Windows tools write it.
         assert names_of(AngiogramFolder(**folder, split=split)) == ['3.png', '7.png', '11.png', '15.png']
         assert names_of(AngiogramFolder(**folder, split=split, subset='held_out', held_out=0.25)) == ['15.png']
 

@@ -366,6 +366,43 @@ def test_a_folder_of_coco_boxes(tmp_path, capsys):
     assert 'are not those of the other files' in refused(capsys, 'folder', source, tmp_path / 'other')
 
 
+def write_boxes(source: Path, names: list[str]) -> Path:
+    """Write a COCO file that lists images by these names, each with one box."""
+    images = [{'id': k, 'file_name': name, 'width': SIZE, 'height': SIZE} for k, name in enumerate(names)]
+    entries = [coco_entry(k + 1, k, 1, 2, 2, 4 + k) for k in range(len(names))]
+    write_coco(source / 'boxes.json', images, entries, {1: 'lesion'})
+    return source
+
+
+def test_files_of_windows_tools_are_read(tmp_path):
+    boxes = write_boxes(tmp_path / 'boxes', [f'JPEGImages\\{name}_1.png' for name in 'abc'])
+    for k, name in enumerate('abc'):
+        write_png(boxes / 'images' / f'{name}_1.png', frame(k))
+    pairs = write_pairs(tmp_path / 'pairs', ['a', 'b', 'c'])
+    (pairs / 'train.txt').write_text('images\\a.png\n')
+    for split, name in (('val', 'b'), ('test', 'c')):
+        (pairs / f'{split}.txt').write_text(f'{name}.png\n')
+    for path in (boxes / 'boxes.json', pairs / 'train.txt', pairs / 'test.txt'):
+        path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+    assert prepare('folder', boxes, tmp_path / 'a') == 0
+    assert prepare('folder', pairs, tmp_path / 'b') == 0
+    assert [read_split(tmp_path / 'b', split) for split in ('train', 'val', 'test')] == [['a'], ['b'], ['c']]
+
+
+def test_coco_images_in_folders_are_found_and_keep_names_of_their_own(tmp_path, capsys):
+    source = write_boxes(tmp_path / 'own', ['p1/1.png', 'p2/1.png', 'images/p3/1.png', '/home/me/own/images/4.png'])
+    for k, place in enumerate(('p1/1.png', 'p2/1.png', 'p3/1.png', '4.png', 'p3/2.png')):
+        write_png(source / 'images' / place, frame(k))
+    assert prepare('folder', source, tmp_path / 'out') == 0
+    assert 'without an entry left out (boxes.json p3/2.png)' in capsys.readouterr().out
+    splits = [read_split(tmp_path / 'out', split) for split in ('train', 'val', 'test')]
+    assert sorted(name for names in splits for name in names) == ['4', 'p1_1', 'p2_1', 'p3_1']
+    for k, name in enumerate(('p1_1', 'p2_1', 'p3_1', '4')):
+        assert np.array_equal(read_grey(tmp_path / 'out' / 'images' / f'{name}.png'), frame(k))
+    (source / 'images' / 'p2' / '1.png').unlink()
+    assert '1 of 4 images are missing on disk (first: p2/1' in refused(capsys, 'folder', source, tmp_path / 'b')
+
+
 def test_crowds_are_left_out_and_classes_have_names_of_their_own(tmp_path, capsys):
     source = tmp_path / 'boxes'
     for k in range(4):

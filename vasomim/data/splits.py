@@ -44,7 +44,7 @@ def restrict(
         DatasetError: If the file cannot be read, lists no frame, lists some twice, or some that do not exist.
     """
     try:
-        lines = [line.strip() for line in Path(split).expanduser().read_text(encoding='utf-8').splitlines()]
+        lines = [line.strip() for line in Path(split).expanduser().read_text(encoding='utf-8-sig').splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(split, f'this list of frames cannot be read: {error}.', 'Name a text file.') from error
     listed = Counter(line for line in lines if line and not line.startswith('#'))

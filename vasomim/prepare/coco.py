@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vasomim.errors import DatasetError, did_you_mean
+from vasomim.layout import walk
 from vasomim.prepare.plan import Instance, Repairs
 from vasomim.prepare.polygons import read_instance
 
 
 @dataclass(frozen=True)
 class CocoImage:
-    """An entry of a COCO file: its image, the size the file names, and its instances."""
+    """An entry of a COCO file: its image, the size the file names, and its instances.
+
+    Attributes:
+        path: The image.
+        place: Its path in the folder of the images, with forward slashes.
+        size: Width and height, as the file says.
+        instances: Its objects.
+    """
 
     path: Path
+    place: str
     size: tuple[int, int]
     instances: tuple[Instance, ...]
 
@@ -30,7 +39,7 @@ def load_coco(path: Path) -> dict[str, Any]:
         DatasetError: If it cannot be read, is not JSON, lacks a list, or repeats the id of an image or a category.
     """
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8-sig'))  # Windows tools mark UTF-8.
     except OSError as error:
         raise DatasetError(path, f'cannot be read: {error.strerror}.', 'Unpack the archive again.') from error
     except ValueError as error:
@@ -120,6 +129,16 @@ def check_used(path: Path, content: Mapping[str, Any]) -> None:
         raise DatasetError(path, what, 'Add the category to the file, or correct the annotations.')
 
 
+def place_of(name: str, here: Collection[str]) -> str:
+    """Return which of the files in ``here`` a ``file_name`` means; itself, with forward slashes, if none.
+
+    Exporters begin it at the folder of the images, above that folder, or at the root of their own disk.
+    """
+    parts = name.replace('\\', '/').split('/')
+    places = ('/'.join(parts[start:]) for start in range(len(parts)))
+    return next((place for place in places if place in here), '/'.join(parts))
+
+
 def read_coco(
     path: Path,
     folder: Path,
@@ -133,7 +152,7 @@ def read_coco(
 
     Args:
         path: The file, for errors.
-        folder: Where its images lie.
+        folder: Where its images lie, in sub-folders or not.
         content: What :func:`load_coco` read from it.
         class_of: The class, 1 to K, of a category id; None leaves the annotation out, which is counted.
         repairs: Gets what was changed.
@@ -150,11 +169,11 @@ def read_coco(
     by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for entry in content['annotations']:
         by_image[entry['image_id']].append(entry)
-    here = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    names = [Path(str(image['file_name'])).name for image in content['images']]
+    here = set(walk(folder, '')) if folder.is_dir() else set()
+    names = [place_of(str(image['file_name']), here) for image in content['images']]
     missing = [name for name in names if name not in here]
     if missing and not skip_missing:
-        what = f'{len(missing)} of {len(names)} images are missing on disk (first: {folder / missing[0]}).'
+        what = f'{len(missing)} of {len(names)} images are missing on disk (first: {missing[0]}, in {folder}).'
         raise DatasetError(path, what, 'Unpack the archive again, or pass --skip-missing to leave them out.')
     for name in missing:
         repairs.add('images missing on disk left out', f'{label} {name}')
@@ -179,7 +198,7 @@ def read_coco(
             instance = read_instance(entry, category, width, height, place, repairs)
             if instance is not None:
                 instances.append(instance)
-        found.append(CocoImage(folder / name, (width, height), tuple(instances)))
+        found.append(CocoImage(folder / name, name, (width, height), tuple(instances)))
     for entry in (entry for entries in by_image.values() for entry in entries):
         place = f'{label} annotation {entry["id"]}'
         repairs.add('annotations of images that are not listed left out', place)

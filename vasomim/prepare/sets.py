@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -183,13 +184,13 @@ def listed_splits(root: Path, names: list[str], repairs: Repairs, choices: Choic
     here = set(names)
     for split, path in paths.items():
         try:
-            lines = path.read_text(encoding='utf-8').splitlines()
+            lines = path.read_text(encoding='utf-8-sig').splitlines()  # Windows tools mark UTF-8.
         except (OSError, UnicodeDecodeError) as error:
             raise DatasetError(
                 path, f'this list cannot be read: {error}.', 'Save it as text, a name a line.'
             ) from error
         for line in lines:
-            stem = Path(line.strip()).stem
+            stem = Path(line.strip().replace('\\', '/')).stem
             if not stem or line.startswith('#'):
                 continue
             if stem not in here:
@@ -320,10 +321,12 @@ def read_coco_folder(root: Path, files: list[Path], choices: Choices) -> Plan:
         order = {number: place for place, number in enumerate(sorted(categories), start=1)}
         for image in read_coco(path, root / 'images', content, order.get, repairs, choices.skip_missing):
             split = path.stem if by_split else ''
-            frames.append(Frame(image.path.stem, split, image.path, None, image.instances, image.size))
+            name = os.path.splitext(image.place)[0].replace('/', '_')
+            frames.append(Frame(name, split, image.path, None, image.instances, image.size))
     twice = [name for name, times in Counter(frame.name for frame in frames).items() if times > 1]
     if twice:
-        raise DatasetError(root, f"'{twice[0]}' stands in two COCO files, or twice in one.", 'List each image once.')
+        what = f"'{twice[0]}' stands in two COCO files, or twice in one, or two images would be called so."
+        raise DatasetError(root, what, 'List each image once, and rename one of two.')
     classes = tuple(categories[number] for number in sorted(categories))
     rule = f'files {", ".join(path.name for path in by_split.values())}'
     if not by_split:
