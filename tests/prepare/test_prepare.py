@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import zipfile
@@ -481,6 +482,23 @@ def test_archives_that_cannot_be_read(arcade, tmp_path, capsys):
         packed.writestr('../escaped.txt', 'x')
     assert 'outside the destination' in refused(capsys, 'arcade', tmp_path / 'evil.zip', tmp_path / 'out')
     assert not (tmp_path / 'escaped.txt').exists()
+
+
+def test_an_archive_that_cannot_be_unpacked_there(arcade, tmp_path, capsys, monkeypatch):
+    archive = tmp_path / 'arcade.zip'
+    with zipfile.ZipFile(archive, 'w') as packed:
+        packed.writestr('syntax/train/1.png', b'content')
+    (tmp_path / 'file').write_text('')
+    error = refused(capsys, 'arcade', archive, tmp_path / 'file' / 'out')
+    assert 'cannot be written: Not a directory.' in error and 'choose another DST' in error
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('vasomim.prepare.archive.os.replace', full)
+    assert 'cannot be written: No space left on device.' in refused(capsys, 'arcade', archive, tmp_path / 'out')
+    assert main('prepare', ['pretrain', 'arcade', str(archive), str(tmp_path / 'pool')]) == 2
+    assert 'cannot be written: No space left on device.' in capsys.readouterr().err
 
 
 @pytest.mark.slow

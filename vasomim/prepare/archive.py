@@ -23,7 +23,7 @@ def open_source(source: Path, workplace: Path, report: Callable[[int, int], None
         report: Called with (members done, members in all).
 
     Raises:
-        DatasetError: If the source does not exist, is another archive, or is damaged.
+        DatasetError: If the source does not exist, is another archive, or is damaged, or cannot be unpacked there.
     """
     source = source.expanduser()
     if source.suffix.lower() in OTHER_ARCHIVES and source.is_file():
@@ -41,6 +41,16 @@ def open_source(source: Path, workplace: Path, report: Callable[[int, int], None
         raise DatasetError(source, f'a damaged zip file: {error}.', 'Download it again.') from error
     except RuntimeError as error:  # What zipfile raises for encrypted members.
         raise DatasetError(source, f'{error}.', 'Unpack it with its password and name the folder.') from error
+    except OSError as error:
+        if error.filename is not None and Path(error.filename) == source:
+            raise DatasetError(
+                source, f'cannot be read: {error.strerror}.', 'Check the path and its permissions.'
+            ) from error
+        raise DatasetError(
+            error.filename or workplace,
+            f'cannot be written: {error.strerror}.',
+            'Free some space or choose another DST; the same command then continues.',
+        ) from error
     return existing_folder(workplace)
 
 
