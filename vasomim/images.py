@@ -23,12 +23,13 @@ SCAN = 0xFFDA
 TO_GREY = {3: cv2.COLOR_BGR2GRAY, 4: cv2.COLOR_BGRA2GRAY}
 
 
-def read_grey(path: str | Path) -> NDArray[np.uint8]:
+def read_grey(path: str | Path, mask: bool = False) -> NDArray[np.uint8]:
     """Read a frame as 8-bit grey levels.
 
     Args:
         path: PNG, JPEG, BMP, TIFF or WebP file. Colour is converted by luminance, which leaves frames with three
             equal channels as they are; transparency is dropped.
+        mask: Whether it is a mask, for what an error says.
 
     Returns:
         uint8 (H, W).
@@ -38,6 +39,9 @@ def read_grey(path: str | Path) -> NDArray[np.uint8]:
             8 bits of a 16-bit image matter depends on the recording, so they are not chosen here.
     """
     pixels = decode(path)
+    if pixels.dtype != np.uint8 and mask:
+        cure = 'Save it with 8 bits, its values as they are, such as 0 and 1 or 0 and 255.'
+        raise DatasetError(path, f'{pixels.dtype} values; masks are 8-bit.', cure)
     if pixels.dtype != np.uint8:
         raise DatasetError(
             path,
@@ -60,7 +64,7 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         DatasetError: As :func:`read_grey`, and if the mask holds other values.
     """
-    mask = read_grey(path)
+    mask = read_grey(path, mask=True)
     top = mask.max()
     if top not in (0, 1, 255) or (top and np.count_nonzero(mask) != np.count_nonzero(mask == top)):
         used = np.unique(mask)

@@ -271,6 +271,37 @@ def test_masks_without_a_second_value_are_refused(tmp_path, capsys):
     assert 'every pixel of its 2 masks is 0' in refused(capsys, 'folder', source, tmp_path / 'out')
 
 
+def test_deep_masks_name_a_cure_that_keeps_their_values(tmp_path, capsys):
+    source = write_pairs(tmp_path / 'pairs', ['a_1', 'b_1', 'c_1'])
+    write_png(source / 'masks' / 'b_1.png', np.eye(SIZE, dtype=np.uint16))
+    error = refused(capsys, 'folder', source, tmp_path / 'out')
+    assert 'b_1.png: uint16 values; masks are 8-bit.' in error
+    assert 'values as they are' in error and 'window' not in error
+
+
+def test_masks_of_something_else_than_vessels_are_called_so(tmp_path, capsys):
+    source = write_pairs(tmp_path / 'pairs', ['a_1', 'b_1', 'c_1'])
+    assert prepare('folder', source, tmp_path / 'out', '--class', 'stenosis') == 0
+    assert read_description(tmp_path / 'out')['classes'] == ['stenosis']
+    assert "'background' is what no class covers" in refused(
+        capsys, 'folder', source, tmp_path / 'b', '--class', 'background'
+    )
+    boxes = write_voc(tmp_path / 'boxes', ['1_1', '2_1', '3_1'])
+    assert 'their files name the classes' in refused(capsys, 'folder', boxes, tmp_path / 'b', '--class', 'stenosis')
+
+
+@pytest.mark.parametrize(('ending', 'classes'), [('png', True), ('jpg', False)])
+def test_several_classes_are_told_from_blurred_masks(tmp_path, capsys, ending, classes):
+    source = write_pairs(tmp_path / 'pairs', ['a_1', 'b_1', 'c_1'])
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[8:16, 5:13], mask[20:28, 20:28] = (1, 2) if classes else (255, 255)
+    (source / 'masks' / 'b_1.png').unlink()
+    write_png(source / 'masks' / f'b_1.{ending}', mask)
+    error = refused(capsys, 'folder', source, tmp_path / 'out')
+    assert ('Several classes are not read' in error) == classes
+    assert ('--threshold' in error) != classes
+
+
 def test_caxf_keeps_the_lists_of_its_owners(tmp_path):
     names = [f'{k:04d}' for k in range(12)]
     source = write_pairs(tmp_path / 'caxf', names)

@@ -61,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
         if kind in ('xcav', 'caxf', 'folder'):
             add('--threshold', type=int, help='grey levels of a mask above it are foreground (default: two values)')
+        if kind == 'folder':
+            add('--class', dest='label', metavar='NAME', help='what the masks show (default: vessel)')
         if kind in ('arcade', 'folder'):
             add('--skip-missing', action='store_true', help='leave out listed images that are not on disk')
 

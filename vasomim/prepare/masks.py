@@ -13,6 +13,8 @@ from vasomim.images import read_grey
 from vasomim.prepare.plan import Repairs
 
 SHOWN = 6
+SEVERAL = 32  # Grey values up to which the masks may show classes; blurred edges have more.
+BLURRING = ('.jpg', '.jpeg')
 
 
 def find_grey_values(
@@ -42,17 +44,20 @@ def find_grey_values(
     first: dict[int, Path] = {}
     pixels = np.zeros(256, np.int64)
     for number, path in enumerate(paths, start=1):
-        counts = np.bincount(read_grey(path).ravel(), minlength=256)
+        counts = np.bincount(read_grey(path, mask=True).ravel(), minlength=256)
         pixels += counts
         for value in np.flatnonzero(counts).tolist():
             first.setdefault(value, path)
         if len(first) > 2:
             used = sorted(first)
+            blurred = path.suffix.lower() in BLURRING or len(used) > SEVERAL
             some = ', '.join(map(str, used[:SHOWN])) + (', ...' if len(used) > SHOWN else '')
             raise DatasetError(
                 path,
                 f'a set of masks has two grey values; up to this one they are {some}.',
-                'Save masks as PNG, as JPEG blurs them, or pass --threshold N: grey levels above N are foreground.',
+                'Save masks as PNG, as JPEG blurs them, or pass --threshold N: grey levels above N are foreground.'
+                if blurred
+                else 'Several classes are not read: save masks of one of them, with two grey values.',
             )
         if report:
             report(number, len(paths))
@@ -81,7 +86,7 @@ def to_indices(path: Path, grey_values: Mapping[int, int], size: tuple[int, int]
     Raises:
         DatasetError: If it is damaged, of another size than its image, or holds another grey value.
     """
-    mask = read_grey(path)
+    mask = read_grey(path, mask=True)
     if mask.shape != size:
         raise DatasetError(
             path,

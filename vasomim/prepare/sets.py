@@ -20,6 +20,7 @@ from vasomim.prepare.voc import read_voc
 from vasomim.synthetic.layouts import BOOKKEEPING
 
 CATHETER = 'CATH'
+VESSEL, BACKGROUND = 'vessel', 'background'
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Choices:
         threshold: Grey levels of a mask above it are foreground; None: masks have two values.
         group: Regular expression whose first group, or whole match, names the patient of a frame.
         skip_missing: Whether listed images that are not on disk are left out.
+        label: What the masks of somebody's own folder show; None: vessels.
     """
 
     seed: int = 0
@@ -41,6 +43,7 @@ class Choices:
     threshold: int | None = None
     group: str | None = None
     skip_missing: bool = False
+    label: str | None = None
 
 
 Report = Callable[[int, int], None]
@@ -128,11 +131,20 @@ def mask_plan(
     choices: Choices,
     report: Report | None,
 ) -> Plan:
-    """Return the plan of a set with a mask of vessels for each frame."""
+    """Return the plan of a set with a mask for each frame.
+
+    Raises:
+        ConfigError: If ``choices.label`` cannot name what the masks show.
+        DatasetError: If they have other than two grey values.
+    """
+    label = VESSEL if choices.label is None else choices.label.strip()
+    if label in ('', BACKGROUND):
+        what = f"'{BACKGROUND}' is what no class covers." if label else 'a class needs a name.'
+        raise ConfigError('--class', what, 'Name what the masks show, such as stenosis.')
     masks = [frame.mask for frame in frames if frame.mask]
     grey_values = find_grey_values(masks, choices.threshold, report, repairs)
     synthetic = (root / BOOKKEEPING).is_dir()
-    return Plan(name, ('vessel',), frames, True, False, rule, grey_values, repairs, synthetic)
+    return Plan(name, (label,), frames, True, False, rule, grey_values, repairs, synthetic)
 
 
 def read_caxf(root: Path, choices: Choices, report: Report | None = None) -> list[Plan]:
@@ -283,14 +295,19 @@ def read_folder(root: Path, choices: Choices, report: Report | None = None) -> l
 
     Raises:
         DatasetError: If it is none of these, or a set that has a layout of its own.
+        ConfigError: If a class is named although the files do that.
     """
     refuse_other_sets(root)
     if (root / 'masks').is_dir() and (root / 'images').is_dir():
         return [read_pairs('folder', root, choices, report)]
     files = sorted([*root.glob('*.json'), *root.glob('annotations/*.json')])
+    voc = any(root.rglob('*.xml'))
+    if choices.label is not None and (files or voc):
+        what = 'it names what masks show; here are boxes, and their files name the classes.'
+        raise ConfigError('--class', what, 'Leave it out.')
     if files:
         return [read_coco_folder(root, files, choices)]
-    if any(root.rglob('*.xml')):
+    if voc:
         return [read_voc_folder('folder', root, None, choices, report)]
     what = 'neither masks nor boxes were found.'
     cure = 'Put images/ and masks/ there; or images with Pascal VOC .xml files; or images/ and COCO .json files.'
