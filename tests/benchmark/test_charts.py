@@ -33,6 +33,12 @@ def test_epochs_are_whole_numbers():
     assert '>2<' in page and '>1.44<' not in page
 
 
+def test_no_two_of_many_lines_look_alike():
+    page = curves('DSC', {str(line): [(1, line), (2, line + 1)] for line in range(12)}, 1.0, 'epoch')
+    looks = re.findall(r'<polyline (class="[^"]+" stroke-dasharray="[^"]*")', page)
+    assert len(looks) == 24 and len(set(looks)) == 12
+
+
 def test_a_line_without_points_is_not_in_the_legend_and_single_points_make_no_chart():
     page = curves('DSC', {'run': [(10, 0.5), (100, 0.6)], 'not run': []}, 100.0, '% of the labels')
     assert page.count('<polyline') == 2 and 'not run' not in page and 'run ends at 60' in page

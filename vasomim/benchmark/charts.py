@@ -112,10 +112,10 @@ def differences(
 
 
 def curves(title: str, series: Mapping[str, Sequence[tuple[float, float]]], unit: float, across: str) -> str:
-    """Draw lines; each has a color, a dash and its label in the legend. Without two points in any there is no chart."""
-    series = {label: values for label, values in series.items() if values}
+    """Draw lines; each has a color, a dash and its label in the legend. Without two points there is no line."""
+    series = {label: values for label, values in series.items() if len(values) > 1}
     points = [point for line_ in series.values() for point in line_]
-    if all(len(line_) < 2 for line_ in series.values()):
+    if not points:
         return ''
     left, right = span([x for x, _ in points])
     low, high = span([y for _, y in points])
@@ -133,7 +133,8 @@ def curves(title: str, series: Mapping[str, Sequence[tuple[float, float]]], unit
         across_by, up_by = (WIDTH - 60 - RIGHT) / (right - left), height / (high - low)
         places = [(60 + across_by * (x - left), base - up_by * (y - low)) for x, y in values]
         path = ' '.join(f'{x:.1f},{y:.1f}' for x, y in places)
-        style = f'class="curve c{index % 6}" stroke-dasharray="{DASHES[index % 6]}"'
+        dashes = DASHES[(index + index // 6) % 6]  # With more lines than colors, a color returns with other dashes.
+        style = f'class="curve c{index % 6}" stroke-dasharray="{dashes}"'
         down = base + 54 + 20 * index
         if len(places) <= MARKED:
             parts += [f'<circle class="d{index % 6}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places]

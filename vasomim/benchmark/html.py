@@ -10,6 +10,7 @@ from typing import Any
 from vasomim.benchmark import charts
 from vasomim.benchmark.markdown import (
     NONE,
+    TIES,
     Table,
     between,
     comparison_rows,
@@ -29,7 +30,7 @@ from vasomim.benchmark.markdown import (
 )
 from vasomim.benchmark.table import SMALLER_IS_BETTER
 
-BARS = 'A thick bar joins methods that do not differ significantly.'
+BARS = 'A thick bar joins methods that were not told apart after correction for all pairs.'
 INDEX = 'pictures.json'
 
 
@@ -62,6 +63,7 @@ def html(table: Table, pictures: Path | None = None) -> str:
         overview=section('Overview', header, rows, columns=columns) if found else None,
         sections=sections(table),
         charts=drawn(table),
+        tie_note=TIES,
         ties=list(zip((ties['task'] for ties in table['ties']), tie_lines(table), strict=True)),
         pictures=embedded(pictures),
     )

@@ -11,6 +11,10 @@ from vasomim.benchmark.table import SMALLER_IS_BETTER
 MISSING = 'missing'
 NONE = 'none'  # Where there cannot be any.
 LEFT_OUT = 'left out'  # What the study does not plan.
+TIES = (
+    'Runs of methods, best first, of which no two differ significantly after correction for all pairs: they were not '
+    'told apart, which does not make them equal.'
+)
 Table = Mapping[str, Any]
 
 
@@ -256,7 +260,7 @@ def page(table: Table) -> str:
         lines += [f'## Comparisons with {baseline}', '', family_line(table), '']
         lines += [grid(*comparison_rows(table))]
     if table['ties']:
-        lines += ['## Tie groups', '', *(f'- {line}' for line in tie_lines(table)), '']
+        lines += ['## Tie groups', '', TIES, '', *(f'- {line}' for line in tie_lines(table)), '']
     for part, title in (('subgroups', 'Subgroups'), ('cross', 'Trained on one set, tested on another')):
         if table[part]:
             lines += [f'## {title}', '', grid(*crossed_rows(table, part))]
