@@ -8,7 +8,7 @@ import pytest
 from tests.dicoms import write_dicom
 from vasomim.cli import main
 from vasomim.errors import DatasetError
-from vasomim.layout import held_out_start, list_images, map_names, merged_sources, series_key
+from vasomim.layout import held_out_start, list_images, map_names, maps_beside, merged_sources, series_key
 
 
 def touch(root: Path, *names: str) -> None:
@@ -33,6 +33,14 @@ def test_hidden_files_and_anatomy_beside_its_frames_are_left_out(tmp_path):
 def test_a_folder_can_be_left_out(tmp_path):
     touch(tmp_path, '1.png', 'maps/1.png', 'maps/a/2.png', 'maps2/1.png')
     assert list_images(tmp_path, without=tmp_path / 'maps') == ['1.png', 'maps2/1.png']
+
+
+@pytest.mark.parametrize('named', ['{root}/frames', '.', '../frames', '{root}/frames/p1/..', '{root}/link'])
+def test_maps_lie_beside_the_folder_that_is_meant(named, tmp_path, monkeypatch):
+    touch(tmp_path, 'frames/p1/1.png')
+    (tmp_path / 'link').symlink_to(tmp_path / 'frames')
+    monkeypatch.chdir(tmp_path / 'frames')
+    assert maps_beside(named.format(root=tmp_path)) == tmp_path / 'frames_frangi'
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):

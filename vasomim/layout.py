@@ -132,6 +132,15 @@ def existing_folder(path: str | Path) -> Path:
     raise DatasetError(path, f'this folder does not exist.{hint}', 'Correct the path, or put the data there.')
 
 
+def maps_beside(root: str | Path, anatomy_suffix: str = ANATOMY_SUFFIX) -> Path:
+    """Return where the anatomy maps of a folder lie unless another place is named: beside it, by its own name.
+
+    A link, ``.`` or ``..`` stands for the folder that it leads to.
+    """
+    root = Path(root).resolve()
+    return root.with_name(root.name + anatomy_suffix)
+
+
 def series_key(name: str) -> tuple[str, int, str]:
     """Sort key that keeps the frames of a cine series together and in order: 'p1_v2_00010.png' -> ('p1_v2_', 10, ...).
 

@@ -337,6 +337,13 @@ def test_visualize_draws_one_frame_and_a_picture_per_frame(trained, data, tmp_pa
     assert len(drawn) == 8 and {path.name for path in drawn} <= {path.name for path in (data / 'frames').iterdir()}
 
 
+def test_visualize_draws_from_the_folder_of_the_frames(trained, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(data / 'frames')
+    for source, target in (('framec.png', 'one.png'), ('.', 'all.png')):
+        assert main('visualize', [str(trained / 'epoch_4.pth'), source, str(tmp_path / target)]) == 0
+        assert picture(tmp_path / target).shape[1] == 6 + 4 * (256 + 6)
+
+
 def test_visualize_reads_the_maps_beside_the_frames_where_all_are_there(trained, data, tmp_path, capsys):
     shutil.copytree(data / 'frames', tmp_path / 'frames')
     drawn = []

@@ -370,3 +370,18 @@ def test_a_prepared_set_of_another_source_is_read_with_its_maps(tmp_path):
         str(tmp_path / 'mine_frangi/1.png'),
         str(tmp_path / 'mine_frangi/2.png'),
     ]
+
+
+@pytest.mark.parametrize(('place', 'named'), [('frames', '.'), ('frames/p1', '..')])
+def test_a_folder_named_by_dots_is_read_with_its_maps(place, named, tmp_path, monkeypatch):
+    for name in ('frames/p1/1.png', 'frames/p1/2.png', 'frames_frangi/p1/1.png', 'frames_frangi/p1/2.png'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path / place)
+    cfg = load_config('vasomim::pretrain/vasomim.py')
+    use_data(cfg, named)
+    found = DATASETS.build({**cfg.train_dataloader.dataset, 'subset': 'all', 'pipeline': []})
+    assert [info['anatomy_path'] for info in found.load_data_list()] == [
+        str(tmp_path / 'frames_frangi/p1/1.png'),
+        str(tmp_path / 'frames_frangi/p1/2.png'),
+    ]

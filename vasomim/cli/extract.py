@@ -18,7 +18,15 @@ from vasomim.anatomy.extraction import BORDER
 from vasomim.cores import cores
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.files import write_whole
-from vasomim.layout import ANATOMY_SUFFIX, SETTINGS_FILE, existing_folder, list_images, map_names, merged_sources
+from vasomim.layout import (
+    ANATOMY_SUFFIX,
+    SETTINGS_FILE,
+    existing_folder,
+    list_images,
+    map_names,
+    maps_beside,
+    merged_sources,
+)
 from vasomim.prepare.anatomy_maps import Outcome, Settings, Task, extract_all
 
 SUMMARY = 'Extract vessel anatomy from a folder of angiograms, without labels.'
@@ -127,8 +135,8 @@ def folders(source: Path, destination: Path | None, suffix: str) -> list[tuple[P
     if destination is None:
         if not suffix:
             raise ConfigError('--suffix', 'with an empty one the maps would overwrite the frames.', 'Name DST.')
-        folders = [source / name for name in merged_sources(source, suffix)] or [source.resolve()]
-        return [(folder, folder.with_name(folder.name + suffix)) for folder in folders]
+        pairs = [(source / name, source / f'{name}{suffix}') for name in merged_sources(source, suffix)]
+        return pairs or [(source.resolve(), maps_beside(source, suffix))]
     if destination.resolve() == source.resolve():
         raise DatasetError(destination, 'maps here would overwrite the frames.', 'Name another folder for the maps.')
     return [(source, destination)]

@@ -97,7 +97,7 @@ def plan(root: Path, options: argparse.Namespace) -> tuple[str, list[Source]]:
     from vasomim.data.datasets import XA170K, AngiogramDataset, AngiogramFolder
     from vasomim.data.packing import Source
     from vasomim.errors import ConfigError, DatasetError
-    from vasomim.layout import ANATOMY_SUFFIX, merged_sources
+    from vasomim.layout import maps_beside, merged_sources
 
     merged = options.sources or merged_sources(root)
     if merged:
@@ -106,7 +106,7 @@ def plan(root: Path, options: argparse.Namespace) -> tuple[str, list[Source]]:
         anatomy = 'none' if options.no_anatomy else 'precomputed'
         reader: AngiogramDataset = XA170K(root, merged, anatomy, lazy_init=True)
     else:
-        maps = options.anatomy or root.resolve().with_name(root.resolve().name + ANATOMY_SUFFIX)
+        maps = options.anatomy or maps_beside(root)
         reader = AngiogramFolder(root, None if options.no_anatomy else maps, filter=None, lazy_init=True)
     found = reader.find_frames()
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vasomim.errors import CheckpointError, ConfigError, did_you_mean
-from vasomim.layout import ANATOMY_SUFFIX, existing_folder, merged_sources
+from vasomim.layout import ANATOMY_SUFFIX, existing_folder, maps_beside, merged_sources
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -275,7 +275,7 @@ def use_data(cfg: Config, folder: str) -> None:
     elif merged_sources(root):
         data = dict(type='XA170K', data_root=str(root))
     else:
-        maps = root.with_name(root.name + ANATOMY_SUFFIX)
+        maps = maps_beside(root)
         data = dict(type='AngiogramFolder', data_root=str(root), anatomy_root=str(maps) if maps.is_dir() else None)
     for loader in ('train_dataloader', 'val_dataloader'):
         dataset = (cfg.get(loader) or {}).get('dataset') or {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vasomim.errors import CheckpointError, ConfigError, DatasetError, did_you_mean
-from vasomim.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES
+from vasomim.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES, maps_beside
 
 SUMMARY = 'Draw original, guidance, mask and reconstruction of some frames with a pre-trained checkpoint.'
 
@@ -107,7 +107,7 @@ def dataset_of(model: Any, source: Path, anatomy_root: Path | None) -> Any:
     root = source.parent if source.is_file() else source
     trained = (model.cfg.get('train_dataloader') or {}).get('dataset') or {}
     config = dict(type='AngiogramFolder', data_root=str(root), pipeline=pipeline, filter=trained.get('filter', 'sato'))
-    beside = root.with_name(root.name + ANATOMY_SUFFIX)
+    beside = maps_beside(root)
     if anatomy_root is None and not beside.is_dir():
         return DATASETS.build(config)
     try:
