@@ -227,10 +227,14 @@ def test_positions_are_resized_between_grids(tmp_path) -> None:
     assert (field.diff(dim=1) > 0).all() and field.diff(dim=0).abs().max() < 1e-5
 
 
-def test_a_pretraining_takes_no_encoder(tmp_path, capsys) -> None:
-    arguments = ['vasomim::pretrain/mae.py', '--init', str(tmp_path / 'x.pth'), '--work-dir', str(tmp_path / 'run')]
-    assert main('train', arguments) == 2
-    assert 'an encoder starts a downstream task' in capsys.readouterr().err
+def test_what_has_no_encoder_of_its_own_takes_none(tmp_path, capsys) -> None:
+    for config, options, said in (
+        ('segmentor/unext_s', [], 'has no encoder'),
+        ('pretrain/mae', ['--cfg-options', 'runner_type=ShardedRunner'], 'vasomim convert'),
+    ):
+        arguments = [f'vasomim::{config}.py', '--init', 'x.pth', '--work-dir', str(tmp_path / 'run'), *options]
+        assert main('train', arguments) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_runs_of_different_sets_have_folders_of_their_own() -> None:

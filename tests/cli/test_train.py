@@ -414,6 +414,23 @@ def test_a_config_elsewhere_that_inherits_from_the_package_trains(data, tmp_path
     assert (tmp_path / 'work_dirs/mine/epoch_1.pth').exists()
 
 
+@pytest.mark.parametrize('options', [['--init', '{run}'], ['--cfg-options', 'load_from={run}/epoch_4.pth']])
+def test_a_pretraining_goes_on_from_the_weights_of_another(trained, config, tmp_path, options):
+    """At a learning rate of 0 the weights that it ends with are those that it began with."""
+    options = [option.format(run=trained) for option in options]
+    rate = ['optim_wrapper.optimizer.lr=0.0', 'train_cfg.max_epochs=1']
+    options += rate if '--cfg-options' in options else ['--cfg-options', *rate]
+    assert main('train', [config, '--work-dir', str(tmp_path / 'further'), '--seed', '5', *options]) == 0
+    before, after = (
+        torch.load(path, weights_only=False)['state_dict']
+        for path in (trained / 'epoch_4.pth', tmp_path / 'further' / 'epoch_1.pth')
+    )
+    same = {name for name, tensor in before.items() if torch.equal(tensor, after[name])}
+    assert {name for name in before if name.startswith('backbone.')} <= same
+    decoder = 'neck.decoder_embed.weight'  # Not a part of an encoder.
+    assert (decoder in same) == ('--init' not in options)
+
+
 def test_visualize_refuses_a_checkpoint_of_a_downstream_task(data, tmp_path, capsys):
     torch.save(
         {'meta': {'cfg': "default_scope = 'mmseg'\n"}, 'state_dict': {'w': torch.zeros(1)}}, tmp_path / 'task.pth'

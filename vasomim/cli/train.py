@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--init',
         metavar='CHECKPOINT',
-        help='pre-trained encoder to start a downstream task from, whatever method it comes from (default: scratch)',
+        help='pre-trained encoder to start a downstream task or a further pre-training from, whatever method it comes '
+        'from (default: scratch)',
     )
     parser.add_argument('--work-dir', help='where logs, figures and checkpoints go (default: work_dirs/NAME)')
     parser.add_argument(
@@ -326,7 +327,7 @@ def evaluators(cfg: Config, part: str) -> list[Any]:
 
 
 def use_encoder(cfg: Config, source: str) -> None:
-    """Let a downstream task start from a pre-trained encoder.
+    """Let a downstream task, or a further pre-training, start from a pre-trained encoder.
 
     Args:
         cfg: The config, changed in place.
@@ -334,16 +335,15 @@ def use_encoder(cfg: Config, source: str) -> None:
 
     Raises:
         CheckpointError: If there is no such checkpoint.
-        ConfigError: If the config is not of a downstream task.
+        ConfigError: If the model has no encoder, or its parameters are divided among processes before it is loaded.
     """
     from vasomim.checkpoint import find_weights
 
-    if cfg.get('default_scope') not in DOWNSTREAM:
-        raise ConfigError(
-            '--init',
-            f'{cfg.filename} pre-trains; an encoder starts a downstream task.',
-            'To go on with a pre-training from its weights: --cfg-options load_from=CHECKPOINT.',
-        )
+    if 'backbone' not in cfg.model:
+        raise ConfigError('--init', f'the {cfg.model.type} of {cfg.filename} has no encoder.', 'Leave it out.')
+    if cfg.get('runner_type') == 'ShardedRunner':
+        cure = f'Write {source} as .pth by `vasomim convert`, and pass --cfg-options load_from=CONVERTED.pth.'
+        raise ConfigError('--init', 'ShardedRunner divides the encoder before it is loaded.', cure)
     hook = dict(type='mmpretrain.EncoderInitHook', checkpoint=str(find_weights(source)))
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 

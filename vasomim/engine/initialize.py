@@ -1,4 +1,4 @@
-"""Start a downstream task from a pre-trained encoder, and keep the report of what was loaded."""
+"""Start a training from a pre-trained encoder, and keep the report of what was loaded."""
 
 from __future__ import annotations
 
