@@ -1,4 +1,5 @@
 # Each target does all its set-up. A bare machine needs Python 3.10 to 3.13 (on Debian and Ubuntu: python3-venv), make, git.
+# OpenMMLab's own stack (test-openmmlab) is tested on 3.11 to 3.13 only.
 
 PYTHON ?= python3
 VENV ?= .venv

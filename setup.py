@@ -88,7 +88,8 @@ setup(
     classifiers=[
         'Development Status :: 4 - Beta',
         'Intended Audience :: Science/Research',
-        'Operating System :: OS Independent',
+        'Operating System :: POSIX',  # Jobs are forked, and folders opened to be synced: not Windows.
+        'Operating System :: POSIX :: Linux',  # The one that is tested.
         'Programming Language :: Python :: 3',
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
