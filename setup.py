@@ -34,7 +34,7 @@ STACKS = {
 
 REQUIREMENTS = [
     'torch>=2.6',  # The first that loads checkpoints safely by default.
-    'torchvision>=0.21',  # NMS and RoIAlign where mmcv has no compiled operators; the release for torch 2.6.
+    'torchvision>=0.21',  # NMS, RoIAlign and focal loss where mmcv has none compiled; the release for torch 2.6.
     'numpy>=1.26',  # The first for Python 3.12.
     'opencv-python>=4.8',  # Reads and filters frames.
     'scipy>=1.11.4',  # Distances between masks; scikit-image 0.25 asks for it too.

@@ -56,6 +56,29 @@ def test_nms_of_the_stand_in_agrees_whatever_mmcv_is_installed():
     assert stand_in.nms(boxes[:0], scores[:0], iou_threshold=0.5, offset=0).tolist() == []
 
 
+def test_the_focal_loss_of_the_stand_in_is_its_formula_and_its_derivative():
+    stand_in, none = compat.OperatorsStandIn(), torch.empty(0)
+    logits = torch.tensor([[0.3, -2.0], [4.0, 0.0], [-1.0, 1.5]], dtype=torch.float64)
+    target = torch.tensor([0, 1, 2])  # 2, the number of classes, is the background.
+
+    def slow(logit: float, positive: bool) -> float:
+        probability = 1 / (1 + math.exp(-logit if positive else logit))
+        return -(0.3 if positive else 0.7) * (1 - probability) ** 1.5 * math.log(probability)
+
+    def table(function) -> torch.Tensor:
+        rows = zip(logits.tolist(), target.tolist(), strict=True)
+        return torch.tensor([[function(v, t == c) for c, v in enumerate(row)] for row, t in rows], dtype=torch.float64)
+
+    loss, slope, step = torch.zeros_like(logits), torch.zeros_like(logits), 1e-6
+    stand_in.sigmoid_focal_loss_forward(logits, target, none, loss, gamma=1.5, alpha=0.3)
+    stand_in.sigmoid_focal_loss_backward(logits, target, none, slope, gamma=1.5, alpha=0.3)
+    torch.testing.assert_close(loss, table(slow))
+    expected = table(lambda value, positive: (slow(value + step, positive) - slow(value - step, positive)) / (2 * step))
+    torch.testing.assert_close(slope, expected, atol=1e-8, rtol=0)
+    with pytest.raises(StackError, match='weights of classes'):
+        stand_in.sigmoid_focal_loss_forward(logits, target, torch.ones(2), loss, gamma=1.5, alpha=0.3)
+
+
 def test_nms_honours_the_options_that_mmcv_adds():
     from mmcv.ops import nms
 

@@ -3,7 +3,8 @@
 :func:`prepare` does five things, each once and only where needed:
 
 * Where mmcv comes without its compiled operators, a stand-in for ``mmcv._ext`` lets mmcv, mmpretrain, mmseg and mmdet
-  be imported and trained: NMS and RoIAlign run through torchvision, every other operator says how to get it.
+  be imported and trained: NMS, RoIAlign and the sigmoid focal loss run through torchvision, every other operator
+  says how to get it.
 * The classes that mmengine's own checkpoints hold join torch's allow-list, so that resuming works with the safe
   unpickler that torch >= 2.6 uses by default.
 * mmpretrain's multi-modal models, which nothing here uses, are left out where transformers is too new for them:
@@ -38,7 +39,7 @@ OPERATORS = 'mmcv._ext'
 
 
 class OperatorsStandIn(ModuleType):
-    """Answers for mmcv's compiled operators: ``nms`` through torchvision, all others with a clear error."""
+    """Answers for mmcv's compiled operators: what torchvision has through it, all others with a clear error."""
 
     def __init__(self) -> None:
         super().__init__(OPERATORS, 'Stand-in for the compiled operators of mmcv.')
@@ -62,6 +63,30 @@ class OperatorsStandIn(ModuleType):
         # Widths, heights and overlaps all use x2 - x1 + offset, which is the plain rule for corners moved by offset.
         return nms(boxes + boxes.new_tensor([0, 0, offset, offset]), scores, iou_threshold)
 
+    def sigmoid_focal_loss_forward(
+        self, logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, output: torch.Tensor, **factors: float
+    ) -> None:
+        """Write the focal loss of each logit; takes the place of mmcv's operator of this name, used on GPUs.
+
+        Args:
+            logits: (N, C).
+            target: Class, (N,) int64; C means the background.
+            weight: Of each class, empty for none; no others are supported.
+            output: Written to, (N, C).
+            **factors: ``gamma`` and ``alpha`` of the loss.
+        """
+        if weight.numel():
+            self.__getattr__('sigmoid_focal_loss_forward with weights of classes')()
+        output.copy_(_focal_loss(logits, target, **factors))
+
+    def sigmoid_focal_loss_backward(
+        self, logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, output: torch.Tensor, **factors: float
+    ) -> None:
+        """Write the derivative of each loss by its logit; arguments as in the forward pass."""
+        with torch.enable_grad():
+            logits = logits.detach().requires_grad_()
+            output.copy_(torch.autograd.grad(_focal_loss(logits, target, **factors).sum(), logits)[0])
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith('__'):  # Python's own probes, such as __path__ and __file__.
             raise AttributeError(name)
@@ -69,11 +94,19 @@ class OperatorsStandIn(ModuleType):
         def unavailable(*_args: Any, **_kwargs: Any) -> Any:
             raise StackError(
                 f'mmcv operator {name}',
-                'it is a compiled one, and the installed mmcv has none (NMS and RoIAlign run through torchvision).',
+                'it is a compiled one, and the installed mmcv has none (torchvision does NMS, RoIAlign, focal loss).',
                 'Install mmcv with its operators compiled for your PyTorch, or choose a model that needs none.',
             )
 
         return unavailable
+
+
+def _focal_loss(logits: torch.Tensor, target: torch.Tensor, gamma: float, alpha: float) -> torch.Tensor:
+    from torchvision.ops import sigmoid_focal_loss
+
+    classes = logits.shape[1]
+    of_class = torch.nn.functional.one_hot(target, classes + 1)[:, :classes].to(logits.dtype)
+    return sigmoid_focal_loss(logits, of_class, alpha=alpha, gamma=gamma)
 
 
 def prepare() -> None:

@@ -213,7 +213,7 @@ def operators() -> Finding:
         return Finding('operators', BROKEN, error, cure)
     if answer == 'True':
         return Finding('operators', OK, "mmcv's compiled ones")
-    return Finding('operators', OK, 'stand-in: NMS and RoIAlign through torchvision, no others')
+    return Finding('operators', OK, 'stand-in: NMS, RoIAlign and focal loss through torchvision, no others')
 
 
 def gpu() -> Finding:
