@@ -13,6 +13,8 @@ from vasomim import compat
 compat.prepare()
 
 from mmdet.registry import MODELS  # noqa: E402
+from mmdet.structures import DetDataSample  # noqa: E402
+from mmengine.structures import InstanceData  # noqa: E402
 from mmpretrain.models.backbones import VisionTransformer  # noqa: E402
 
 from tests.models.builders import ARCH  # noqa: E402
@@ -115,6 +117,80 @@ def test_the_pyramid_follows_the_encoder(project_root) -> None:
     model.backbone.arch = ARCH
     DefaultScope.get_instance('detection', scope_name='mmdet')
     assert MODELS.build(model).neck.levels[2][0].in_channels == 24
+
+
+@pytest.fixture
+def detector(project_root) -> torch.nn.Module:
+    """The detector of the config, narrow, with weights as at the start of a training, in evaluation."""
+    model = Config.fromfile(project_root / 'configs/_base_/detection_vit.py').model
+    model.backbone.update(arch=ARCH, img_size=256)
+    model.neck.out_channels = 16
+    model.rpn_head.update(in_channels=16, feat_channels=16)
+    model.roi_head.bbox_roi_extractor.out_channels = 16
+    model.roi_head.bbox_head.update(in_channels=16, fc_out_channels=16)
+    model.test_cfg.rpn.update(nms_pre=300, max_per_img=200)
+    model.train_cfg.rpn_proposal.update(nms_pre=300, max_per_img=200)
+    model.test_cfg.rcnn.score_thr = 0.0
+    DefaultScope.get_instance('detection', scope_name='mmdet')
+    torch.manual_seed(0)
+    built = MODELS.build(model)
+    built.init_weights()
+    return built.eval()
+
+
+def sample(boxes: list[list[float]], size: int = 256) -> DetDataSample:
+    meta = dict(img_shape=(size, size), pad_shape=(size, size), batch_input_shape=(size, size), scale_factor=(1.0, 1.0))
+    truth = InstanceData(bboxes=torch.tensor(boxes).reshape(-1, 4), labels=torch.zeros(len(boxes), dtype=torch.long))
+    return DetDataSample(metainfo=meta, gt_instances=truth)
+
+
+def test_boxes_are_decoded_exactly_under_mixed_precision(detector, monkeypatch) -> None:
+    """Each proposal is, to 0.01 px, what an anchor's deltas say in float64; bfloat16 errs by up to 1 px at 256 px."""
+    seen = {}
+    by_feat = detector.rpn_head.predict_by_feat
+
+    def spy(scores, deltas, **options):
+        seen['deltas'], seen['proposals'] = deltas, by_feat(scores, deltas, **options)
+        return seen['proposals']
+
+    monkeypatch.setattr(detector.rpn_head, 'predict_by_feat', spy)
+    with torch.no_grad(), torch.autocast('cpu', dtype=torch.bfloat16):
+        detector.predict(torch.randn(1, 3, 256, 256), [sample([])])
+    deltas = [level[0].permute(1, 2, 0).reshape(-1, 4).double() for level in seen['deltas']]
+    sizes = [level.shape[-2:] for level in seen['deltas']]
+    anchors = torch.cat(detector.rpn_head.prior_generator.grid_priors(sizes, device='cpu')).double()
+    dx, dy, dw, dh = torch.cat(deltas).unbind(dim=1)
+    left, top, right, bottom = anchors.unbind(dim=1)
+    width, height = right - left, bottom - top
+    x, y = (left + right) / 2 + dx * width, (top + bottom) / 2 + dy * height
+    half_width, half_height = width * dw.exp() / 2, height * dh.exp() / 2
+    exact = torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], dim=1).clamp(0, 256)
+    proposals = seen['proposals'][0]
+    assert len(proposals) == 200
+    apart = torch.cdist(proposals.bboxes.double(), exact, p=torch.inf).amin(dim=1)
+    assert apart.amax() < 0.01
+    assert len(proposals.scores.unique()) > 190
+
+
+def test_both_stages_compute_in_float32_under_mixed_precision(detector, monkeypatch) -> None:
+    """Losses and predictions are those of the float32 heads on the same maps."""
+    frames, boxes = torch.randn(1, 3, 256, 256), [[100.0, 120.0, 150.0, 180.0]]
+    with torch.no_grad():
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            maps = detector.extract_feat(frames)
+            (cast,) = detector.predict(frames, [sample([])])
+            torch.manual_seed(1)
+            losses = detector.loss(frames, [sample(boxes)])
+        assert {level.dtype for level in maps} == {torch.float32}
+        proposals = detector.rpn_head.predict(maps, [sample([])])
+        (plain,) = detector.roi_head.predict(maps, proposals, [sample([])])
+        torch.manual_seed(1)
+        monkeypatch.setattr(detector, 'extract_feat', lambda _: maps)
+        expected = detector.loss(frames, [sample(boxes)])
+    assert torch.equal(cast.pred_instances.bboxes, plain.bboxes)
+    assert torch.equal(cast.pred_instances.scores, plain.scores)
+    for name, value in losses.items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
 
 
 def test_iou_by_hand() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmpretrain.models.utils import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,6 +15,7 @@ compat.prepare()
 
 from mmdet.models.detectors import FasterRCNN  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
+from mmdet.structures import DetDataSample  # noqa: E402
 from mmengine.model import BaseModule  # noqa: E402
 
 from vasomim.models import rotary_vit  # noqa: E402, F401  registers what a config may name
@@ -22,7 +24,10 @@ from vasomim.models.masked_vit import architecture  # noqa: E402
 
 @MODELS.register_module()
 class PlainViTFasterRCNN(FasterRCNN):
-    """Faster R-CNN whose feature pyramid follows the size of the encoder.
+    """Faster R-CNN whose feature pyramid follows the size of the encoder, and whose heads compute in float32.
+
+    Under mixed precision the encoder and the pyramid are cast, the heads are not: mmdet decodes boxes in the precision
+    of the maps, where bfloat16 holds corners beyond 256 px to 2 px and most scores of a young RPN are equal.
 
     Args:
         backbone: Config of a :class:`~vasomim.models.plain_vit.PlainViT` with its last layer in ``out_indices``.
@@ -33,6 +38,30 @@ class PlainViTFasterRCNN(FasterRCNN):
     def __init__(self, backbone: dict, neck: dict, **kwargs: Any) -> None:
         width = architecture(backbone.get('arch', 'base'))['embed_dims']
         super().__init__(backbone=backbone, neck={'in_channels': width, **neck}, **kwargs)
+
+    def extract_feat(self, batch_inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return the pyramid in float32.
+
+        Args:
+            batch_inputs: Frames, (B, 3, H, W); or their pyramid, which comes back as it is.
+        """
+        if isinstance(batch_inputs, tuple):  # mmdet's own `loss` and `predict` ask again.
+            return batch_inputs
+        return tuple(level.float() for level in super().extract_feat(batch_inputs))
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> dict:
+        """Return the losses of both stages, the heads in float32."""
+        maps = self.extract_feat(batch_inputs)
+        with torch.autocast(batch_inputs.device.type, enabled=False):
+            return super().loss(maps, batch_data_samples)
+
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample], rescale: bool = True
+    ) -> list[DetDataSample]:
+        """Add predicted boxes to the samples, the heads in float32."""
+        maps = self.extract_feat(batch_inputs)
+        with torch.autocast(batch_inputs.device.type, enabled=False):
+            return super().predict(maps, batch_data_samples, rescale)
 
 
 @MODELS.register_module()
