@@ -193,6 +193,24 @@ def test_both_stages_compute_in_float32_under_mixed_precision(detector, monkeypa
         torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
 
 
+def test_the_first_stage_weighs_all_anchors_and_begins_at_one_percent(detector) -> None:
+    maps = tuple(torch.randn(1, 16, 64 // step, 64 // step) for step in (1, 2, 4, 8, 16))
+    boxes = [[100.0, 120.0, 150.0, 180.0], [30.0, 20.0, 90.0, 70.0]]
+    with torch.no_grad():
+        scores, deltas = detector.rpn_head(maps)
+        losses = detector.rpn_head.loss_by_feat(scores, deltas, [sample(boxes).gt_instances], [sample([]).metainfo])
+    probabilities = torch.cat([level.flatten() for level in scores]).sigmoid()
+    assert probabilities.mean() == pytest.approx(0.01, rel=0.1)
+    anchors = torch.cat(detector.rpn_head.prior_generator.grid_priors([s.shape[-2:] for s in scores], device='cpu'))
+    best = torch.from_numpy(np.stack([iou(np.float64(box), anchors.double().numpy()) for box in boxes])).amax(dim=0)
+    flat = torch.cat([level[0].permute(1, 2, 0).flatten() for level in scores]).double()
+    positive, negative = flat[best >= 0.5], flat[best < 0.3]
+    assert len(positive) > 10
+    focal = -0.25 * ((1 - positive.sigmoid()) ** 2 * positive.sigmoid().log()).sum()
+    focal -= 0.75 * (negative.sigmoid() ** 2 * (1 - negative.sigmoid()).log()).sum()
+    assert float(sum(losses['loss_rpn_cls'])) == pytest.approx(float(focal) / len(positive), rel=1e-4)
+
+
 def test_iou_by_hand() -> None:
     others = np.array([[0, 0, 4, 4], [2, 0, 6, 4], [4, 4, 8, 8], [1, 1, 1, 1]], float)
     np.testing.assert_allclose(iou(np.array([0.0, 0, 4, 4]), others), [1, 8 / 24, 0, 0])
