@@ -44,6 +44,7 @@ def test_the_differences_in_the_text_are_those_of_the_leaderboard(project_root):
         r'SimMIM scores as MAE \((-?[\d.]+), (-?[\d.]+) to ([\d.]+)\)': ('arcade_v', 1.0, 'simmim'),
         r'MAE at 0.50 scores as MAE at 0.75 \((-?[\d.]+), (-?[\d.]+) to ([\d.]+)\)': ('arcade_v', 1.0, 'mae_half'),
         r'half of the labels it is ([\d.]+) \(([\d.]+) to ([\d.]+)\)': ('arcade_v', 0.5, 'vasomim'),
+        r'a difference of ([\d.]+) \((-[\d.]+) to ([\d.]+)\)': ('arcade_vs', 1.0, 'vasomim'),
         r'stenoses of ARCADE-S it is ([\d.]+) \(([\d.]+) to ([\d.]+)\)': ('arcade_s', 1.0, 'vasomim'),
     }.items():
         found = re.search(said, text)
