@@ -40,7 +40,8 @@ def test_maps_lie_beside_the_folder_that_is_meant(named, tmp_path, monkeypatch):
     touch(tmp_path, 'frames/p1/1.png')
     (tmp_path / 'link').symlink_to(tmp_path / 'frames')
     monkeypatch.chdir(tmp_path / 'frames')
-    assert maps_beside(named.format(root=tmp_path)) == tmp_path / 'frames_frangi'
+    assert maps_beside(named.format(root=tmp_path)).resolve() == tmp_path / 'frames_frangi'
+    assert maps_beside('data/frames') == Path('data/frames_frangi')
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):

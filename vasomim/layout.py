@@ -135,9 +135,12 @@ def existing_folder(path: str | Path) -> Path:
 def maps_beside(root: str | Path, anatomy_suffix: str = ANATOMY_SUFFIX) -> Path:
     """Return where the anatomy maps of a folder lie unless another place is named: beside it, by its own name.
 
-    A link, ``.`` or ``..`` stands for the folder that it leads to.
+    A link, ``.`` or ``..`` stands for the folder that it leads to; another path stays as it was said, as configs and
+    checkpoints keep it.
     """
-    root = Path(root).resolve()
+    root = Path(root)
+    if root.is_symlink() or root.name in ('', '..'):
+        root = root.resolve()
     return root.with_name(root.name + anatomy_suffix)
 
 
