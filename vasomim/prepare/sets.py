@@ -301,13 +301,13 @@ def read_folder(root: Path, choices: Choices, report: Report | None = None) -> l
     if (root / 'masks').is_dir() and (root / 'images').is_dir():
         return [read_pairs('folder', root, choices, report)]
     files = sorted([*root.glob('*.json'), *root.glob('annotations/*.json')])
-    voc = any(root.rglob('*.xml'))
-    if choices.label is not None and (files or voc):
+    boxes = bool(files) or any(root.rglob('*.xml'))
+    if choices.label is not None and boxes:
         what = 'it names what masks show; here are boxes, and their files name the classes.'
         raise ConfigError('--class', what, 'Leave it out.')
     if files:
         return [read_coco_folder(root, files, choices)]
-    if voc:
+    if boxes:
         return [read_voc_folder('folder', root, None, choices, report)]
     what = 'neither masks nor boxes were found.'
     cure = 'Put images/ and masks/ there; or images with Pascal VOC .xml files; or images/ and COCO .json files.'
