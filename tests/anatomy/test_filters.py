@@ -1,5 +1,9 @@
 """The ridge filters against scikit-image's double-precision ones, and their behaviour on shapes known by hand."""
 
+import os
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -73,6 +77,25 @@ def test_sato_of_an_ideal_line_is_the_analytic_second_derivative():
 def test_the_strongest_possible_answer_fits_into_a_byte():
     for half_width in range(8):
         assert 0 < vesselness(line(0, 255, half_width)).max() <= 123
+
+
+# NumPy takes vector instructions of AVX-512 where the processor has them; the name of one it does not know is ignored.
+RESPONSE = '''
+import hashlib, cv2, numpy as np
+from vasomim.anatomy import vesselness
+frame = cv2.resize(np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8), (256, 256))  # All grey levels.
+print(hashlib.sha256(vesselness(frame, 'contrast').tobytes()).hexdigest())
+'''
+
+
+def test_contrast_is_the_same_with_and_without_the_vector_instructions_of_numpy():
+    without = {'NPY_DISABLE_CPU_FEATURES': 'AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL'}
+    found = [
+        subprocess.run([sys.executable, '-c', RESPONSE], env=os.environ | more, capture_output=True, check=True).stdout
+        for more in ({}, without)
+    ]
+    assert len(found[0]) > 64
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize('name', sorted(FILTERS))

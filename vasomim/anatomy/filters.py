@@ -27,6 +27,10 @@ SURROUNDINGS = 25.0
 SMALLEST_DEVIATION = 0.02
 DARKEST = 3.0
 
+# Of each grey level, one brighter. NumPy's float32 logarithms differ in the last bit between processors; these are
+# rounded from float64.
+LOGARITHMS = np.log1p(np.arange(256.0)).astype(np.float32)
+
 Float = NDArray  # Of float32, which OpenCV's type hints do not promise.
 
 
@@ -110,7 +114,7 @@ def contrast(frame: NDArray[np.uint8], sigmas: Sequence[float]) -> Float:
     Source: a choice of this project, made on validation frames of ARCADE: the mask's mean Dice against the labelled
     vessels of 200 frames is 0.59 with it; docs/performance.md has the comparison.
     """
-    levels = standardize(np.log1p(frame.astype(np.float32)))
+    levels = standardize(LOGARITHMS[frame])
     best = np.zeros(frame.shape, np.float32)
     for sigma, hessian in zip(sigmas, hessians(levels, sigmas), strict=True):
         mean, radius = eigenvalues(hessian)
