@@ -48,6 +48,15 @@ def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     assert not target.exists()
 
 
+def test_others_may_read_what_is_saved_as_far_as_the_umask_lets_them(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_weights({'weight': torch.zeros(2)}, tmp_path / 'a.safetensors')
+    finally:
+        os.umask(before)
+    assert (tmp_path / 'a.safetensors').stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f'cut{suffix}'

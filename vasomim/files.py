@@ -29,7 +29,10 @@ def in_one_step(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
+        unfinished.touch()
+        permissions = unfinished.stat().st_mode
         yield unfinished
+        unfinished.chmod(permissions)  # safetensors makes files that nobody else can read.
         with open(unfinished, 'rb') as file:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
