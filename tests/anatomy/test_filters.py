@@ -80,12 +80,12 @@ def test_the_strongest_possible_answer_fits_into_a_byte():
 
 
 # NumPy takes vector instructions of AVX-512 where the processor has them; the name of one it does not know is ignored.
-RESPONSE = '''
+RESPONSE = """
 import hashlib, cv2, numpy as np
 from vasomim.anatomy import vesselness
 frame = cv2.resize(np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8), (256, 256))  # All grey levels.
 print(hashlib.sha256(vesselness(frame, 'contrast').tobytes()).hexdigest())
-'''
+"""
 
 
 def test_contrast_is_the_same_with_and_without_the_vector_instructions_of_numpy():

@@ -67,6 +67,17 @@ def test_a_run_finishes_and_a_second_one_has_nothing_to_do(tmp_path) -> None:
     assert status == 0 and 'set aside' in output and len(study.store.cells()) == 4
 
 
+def test_cells_that_other_inputs_leave_behind_are_counted_with_the_input(tmp_path) -> None:
+    study = Study(tmp_path, 'quick', 2)
+    assert study.run()[0] == 0
+    study.entries.write_text(study.entries.read_text().replace('title: Fast,', 'title: Fast, version: 2,'))
+    status, output = study.run('--only', 'method=one')
+    assert status == 0
+    assert '4 finished cells were computed from other inputs' in output and 'version of the task (4)' in output
+    status, output = study.run('--only', 'method=two')
+    assert status == 0 and 'other inputs' not in output
+
+
 def test_killed_runs_end_as_an_undisturbed_one(tmp_path) -> None:
     undisturbed = Study(tmp_path / 'undisturbed', 'slow', 30)
     assert undisturbed.run()[0] == 0

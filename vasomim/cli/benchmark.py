@@ -254,6 +254,7 @@ def show_plan(options: argparse.Namespace) -> int:
     import rich
     from rich.table import Table
 
+    from vasomim.benchmark.plan import left_behind
     from vasomim.benchmark.run import left_of
     from vasomim.benchmark.store import Store
 
@@ -275,6 +276,8 @@ def show_plan(options: argparse.Namespace) -> int:
         if job.config:
             job.write()
     rich.print(table)
+    if lost := left_behind(plan, Store(results)):
+        print(lost)
     print(f'resolved configs: {work_dir}/cells/NAME/config.py and {work_dir}/pretrainings/NAME/config.py')
     if found is not None:
         print(cost_line(jobs, found, options))
@@ -325,7 +328,7 @@ def carry_out(options: argparse.Namespace) -> int:
         ConfigError: If data or checkpoints are missing.
     """
     from vasomim.benchmark.claims import Claim
-    from vasomim.benchmark.plan import make_plan
+    from vasomim.benchmark.plan import left_behind, make_plan
     from vasomim.benchmark.run import compare, left_of, run_jobs, write_queue
     from vasomim.benchmark.store import Store
 
@@ -343,6 +346,8 @@ def carry_out(options: argparse.Namespace) -> int:
         say(f'set aside as {path}: {error.what} Its cell is computed again.')
     # A selection takes part in the whole study, whose report leaves out cells of earlier settings.
     whole = make_plan(entries, study(options, ())[1], settings) if options.only else plan
+    if lost := left_behind(whole, Store(results)):
+        say(lost)
     Store(results).write_study(whole.protocol.name, {cell.place: cell.name for cell in whole.cells})
     jobs, found = estimated(plan, left_of(plan.jobs), options, executor)
     done = len(plan.cells) - sum(job.kind == 'cell' for job in jobs)
