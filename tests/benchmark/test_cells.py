@@ -86,6 +86,14 @@ def test_each_cell_has_scores_costs_and_weights(undisturbed) -> None:
             ]
             assert cell.scores['DSC'] == pytest.approx(metrics['DSC'], abs=1e-9)
             assert set(cell.subgroups['width']) == {'thin', 'medium', 'wide'}
+            assert cell.score_threshold is None
+        else:
+            file = undisturbed / 'work' / 'cells' / cell.cell / 'validation' / 'predictions' / 'boxes.json'
+            boxes = json.loads(file.read_text())
+            images = json.loads((undisturbed / 'data' / 'stenosis' / 'val.json').read_text())['images']
+            assert {box['image_id'] for box in boxes} <= {image['id'] for image in images}
+            assert cell.score_threshold in {box['score'] for box in boxes} | {1.0}
+            assert cell.scores['F1'] == pytest.approx(store.scores(cell).values['F1'].mean())
     pretraining = store.pretrainings()[0]
     assert len(pretraining.curve) == 3 and pretraining.curve[0]['loss'] > 0
     assert {cell.cost['pretraining_seconds'] for cell in cells if cell.method == 'mae'} == {pretraining.cost['seconds']}

@@ -18,7 +18,7 @@ from mmengine.structures import InstanceData  # noqa: E402
 from mmpretrain.models.backbones import VisionTransformer  # noqa: E402
 
 from tests.models.builders import ARCH  # noqa: E402
-from vasomim.evaluation.detection_cases import iou, matches  # noqa: E402
+from vasomim.evaluation.detection_cases import iou  # noqa: E402
 from vasomim.models import detection  # noqa: E402, F401  registers
 from vasomim.models.plain_vit import WindowedLayer  # noqa: E402
 
@@ -214,14 +214,3 @@ def test_the_first_stage_weighs_all_anchors_and_begins_at_one_percent(detector) 
 def test_iou_by_hand() -> None:
     others = np.array([[0, 0, 4, 4], [2, 0, 6, 4], [4, 4, 8, 8], [1, 1, 1, 1]], float)
     np.testing.assert_allclose(iou(np.array([0.0, 0, 4, 4]), others), [1, 8 / 24, 0, 0])
-
-
-def test_a_true_box_is_found_once_and_by_its_class_only() -> None:
-    true, labels = np.array([[0, 0, 10, 10], [20, 20, 30, 30]], float), np.array([0, 1])
-    predicted = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]], float)
-    scores = np.array([0.9, 0.8, 0.7])
-    assert matches(predicted, np.array([0, 0, 1]), scores, true, labels, 0.5) == 2
-    assert matches(predicted[:2], np.array([0, 0]), scores[:2], true, labels, 0.5) == 1
-    assert matches(predicted, np.array([0, 0, 0]), scores, true, labels, 0.5) == 1
-    assert matches(predicted, np.array([0, 0, 1]), scores, np.zeros((0, 4)), np.zeros(0, int), 0.5) == 0
-    assert matches(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0), true, labels, 0.5) == 0

@@ -24,10 +24,20 @@ from typing import Any
 from vasomim import __version__
 from vasomim.benchmark.claims import Claim
 from vasomim.benchmark.jobs import FINETUNE, Job, encoder_of, read_job
-from vasomim.benchmark.measures import Outcome, score
+from vasomim.benchmark.measures import BOXES, OPERATING_POINT, Outcome, choose_operating_point, score
 from vasomim.benchmark.ranks import Ranks, rank_of
 from vasomim.benchmark.resolve import file_sha256
-from vasomim.benchmark.store import FAILED, FINISHED, Cell, Pretraining, Scores, Store, StoreError, without_nan
+from vasomim.benchmark.store import (
+    FAILED,
+    FINISHED,
+    Cell,
+    Pretraining,
+    Scores,
+    Store,
+    StoreError,
+    without_nan,
+    write_atomically,
+)
 from vasomim.errors import CheckpointError, ConfigError, VasoMIMError
 
 # Exit statuses: the failure is recorded; nothing can be recorded; another process has the claim.
@@ -116,6 +126,8 @@ def run_cell(job: Job) -> tuple[Outcome, dict[str, Outcome]]:
         return call(job.task.task)(job), {}
     assert job.data is not None
     train(job)
+    if job.task.task == 'detection':
+        find_operating_point(job)
     own = replace(test(job, job.task, job.data, job.config_file, 'test'), curve=curve(job.folder / 'train'))
     also = {
         name: test(job, other['task'], Path(other['data']), job.folder / f'also_{name}.py', f'also_{name}')
@@ -155,6 +167,8 @@ def test(job: Job, task: Any, data: Path, config: Path, name: str) -> Outcome:
     folder = job.folder / name
     run_test(config, job.folder / 'train', folder)
     predictions = folder / FOLDER
+    if task.task == 'detection':
+        shutil.copy(job.folder / OPERATING_POINT, predictions)
 
     def read(file: str) -> bytes:
         try:
@@ -163,6 +177,25 @@ def test(job: Job, task: Any, data: Path, config: Path, name: str) -> Outcome:
             raise StoreError(predictions / file, 'this prediction is missing.', 'Run the cell again.') from error
 
     return score(task, data, read)
+
+
+def find_operating_point(job: Job) -> None:
+    """Predict the validation images, and write the score from which a box counts for F1 into the job's folder."""
+    from vasomim.benchmark.plan import config_text
+    from vasomim.benchmark.predictions import FOLDER
+    from vasomim.cli.train import load_config
+
+    assert job.data is not None
+    cfg = load_config(str(job.config_file))
+    found: dict[str, Any] = {'score': 0.5, 'images': 0}
+    if cfg.get('val_dataloader') is not None:
+        cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+        folder = job.folder / 'validation'
+        folder.mkdir(exist_ok=True)
+        (folder / 'config.py').write_text(config_text(cfg), encoding='utf-8')
+        run_test(folder / 'config.py', job.folder / 'train', folder)
+        found = choose_operating_point(job.data, json.loads((folder / FOLDER / BOXES).read_text(encoding='utf-8')))
+    write_atomically(job.folder / OPERATING_POINT, json.dumps(found) + '\n')
 
 
 def run_test(config: Path, checkpoint: Path, folder: Path, options: Sequence[str] = ()) -> None:
@@ -252,6 +285,7 @@ def write_cell(job: Job, outcomes: Any, claim: Claim, started: str) -> None:
         },
         curve=without_nan(own.curve),
         weights=own.weights,
+        score_threshold=own.score_threshold,
         **common(job, claim.seconds, started),
     )
     cell.cost['pretraining_seconds'] = spent['seconds'] * spent.get('devices', 1) if 'seconds' in spent else None

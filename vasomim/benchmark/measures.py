@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,12 @@ from vasomim.benchmark.entries import Task
 from vasomim.benchmark.store import Scores, StoreError
 from vasomim.prepare.prepared import SIDES, boxes_path, mask_path, read_description, read_split
 
+if TYPE_CHECKING:
+    from vasomim.evaluation.detection_sizes import ImageBoxes
+
 STATISTICS = {'mAP': 0, 'mAP50': 1, 'mAP75': 2}  # Places in COCO's summary.
 BOX_METRICS = (*STATISTICS, 'F1')
+BOXES, OPERATING_POINT = 'boxes.json', 'operating_point.json'
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Outcome:
         subgroups: By subgroup and group: metrics and the number of ``images``.
         curve: Validation by epoch.
         weights: What was loaded into the encoder.
+        score_threshold: Score from which a box counts for F1; None for masks.
     """
 
     scores: dict[str, float]
@@ -38,6 +43,7 @@ class Outcome:
     subgroups: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
     weights: dict[str, Any] | None = None
+    score_threshold: float | None = None
 
 
 def score(task: Task, data: Path, read: Callable[[str], bytes]) -> Outcome:
@@ -46,8 +52,8 @@ def score(task: Task, data: Path, read: Callable[[str], bytes]) -> Outcome:
     Args:
         task: Its metrics and subgroups are measured.
         data: The prepared set.
-        read: Returns the content of ``NAME.png`` (class indices, at the annotation's resolution) or ``boxes.json``
-            (COCO's list of results).
+        read: Returns the content of ``NAME.png`` (class indices, at the annotation's resolution); or of ``boxes.json``
+            (COCO's list of results) and ``operating_point.json`` (the score from which a box counts for F1).
 
     Raises:
         StoreError: If a prediction is missing or damaged.
@@ -113,24 +119,67 @@ def by_subgroup(figures: Mapping[str, float], task: Task) -> dict[str, dict[str,
 
 def score_boxes(task: Task, data: Path, read: Callable[[str], bytes]) -> Outcome:
     """Score boxes; otherwise as :func:`score`."""
-    from vasomim.evaluation.detection_cases import matches
+    from vasomim.evaluation.detection_cases import f1_at
 
+    results, threshold = from_json(read, BOXES), from_json(read, OPERATING_POINT)['score']
+    content, images = with_truth(data, 'test', results)
+    f1 = np.array([f1_at(boxes, np.array([threshold]))[0] for boxes in images.values()])
+    measured = {**coco_scores(content, results), 'F1': float(f1.mean())}
+    return Outcome(
+        {metric: measured[metric] for metric in task.metrics},
+        Scores(tuple(images), {'F1': f1} if 'F1' in task.metrics else {}, {}),
+        score_threshold=threshold,
+    )
+
+
+def choose_operating_point(data: Path, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Choose the score from which a box counts for F1 on the validation split of a prepared set.
+
+    Detectors differ in how sure they are: at a fixed score F1 would compare that.
+
+    Args:
+        data: The prepared set.
+        results: COCO's list of results on that split.
+
+    Returns:
+        ``score`` and ``images``, the number of images that it was chosen on.
+    """
+    from vasomim.evaluation.detection_cases import best_score
+
+    _, images = with_truth(data, 'val', results)
+    return {'score': best_score(list(images.values())), 'images': len(images)}
+
+
+def from_json(read: Callable[[str], bytes], name: str) -> Any:
+    """Read predictions.
+
+    Raises:
+        StoreError: If they are damaged.
+    """
     try:
-        results = json.loads(read('boxes.json'))
+        return json.loads(read(name))
     except ValueError as error:
-        raise StoreError('boxes.json', f'these predictions are damaged: {error}.', 'Test the model again.') from error
-    content = json.loads(boxes_path(data, 'test').read_text(encoding='utf-8'))
-    names, f1 = [], []
+        raise StoreError(name, f'these predictions are damaged: {error}.', 'Test the model again.') from error
+
+
+def with_truth(
+    data: Path, split: str, results: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], dict[str, ImageBoxes]]:
+    """Return the COCO file of a split, and its true boxes beside the predicted ones by the image's name."""
+    from vasomim.evaluation.detection_sizes import ImageBoxes
+
+    content = json.loads(boxes_path(data, split).read_text(encoding='utf-8'))
+    true: dict[int, list] = {image['id']: [] for image in content['images']}
+    found: dict[int, list] = {image['id']: [] for image in content['images']}
+    for rows, into in ((content['annotations'], true), (results, found)):
+        for box in rows:
+            into[box['image_id']].append(box)
+    images = {}
     for image in sorted(content['images'], key=lambda image: image['file_name']):
-        found = [box for box in results if box['image_id'] == image['id'] and box['score'] >= 0.5]
-        true = [box for box in content['annotations'] if box['image_id'] == image['id']]
-        hits = matches(*arrays(found), np.array([box['score'] for box in found]), *arrays(true), 0.5)
-        number = len(found) + len(true)
-        names.append(Path(image['file_name']).stem)
-        f1.append(2 * hits / number if number else 1.0)
-    measured = {**coco_scores(content, results), 'F1': float(np.mean(f1))}
-    values = {'F1': np.array(f1)} if 'F1' in task.metrics else {}
-    return Outcome({metric: measured[metric] for metric in task.metrics}, Scores(tuple(names), values, {}))
+        boxes = found[image['id']]
+        scores = np.array([box['score'] for box in boxes], dtype=float)
+        images[Path(image['file_name']).stem] = ImageBoxes(*arrays(true[image['id']]), *arrays(boxes), scores)
+    return content, images
 
 
 def arrays(boxes: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:

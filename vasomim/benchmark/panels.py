@@ -57,9 +57,9 @@ def draw(store: Store, work_dir: Path, folder: Path, protocol: Protocol, entries
     for task in (entries.task(name) for name in protocol.tasks):
         found = {}
         for name in protocol.methods:
-            path = trained(store, work_dir, protocol, task, name)
-            if path is not None:
-                found[entries.method(name).title] = path
+            model = trained(store, work_dir, protocol, task, name)
+            if model is not None:
+                found[entries.method(name).title] = model
         if found:
             pictures.append(sheet(task, found, frames, folder))
     content = [vars(picture) for picture in pictures]
@@ -67,17 +67,18 @@ def draw(store: Store, work_dir: Path, folder: Path, protocol: Protocol, entries
     return 0
 
 
-def trained(store: Store, work_dir: Path, protocol: Protocol, task: Task, method: str) -> Path | None:
-    """Return the folder of a cell's training, None where there is none any more."""
+def trained(store: Store, work_dir: Path, protocol: Protocol, task: Task, method: str) -> tuple[Path, float] | None:
+    """Return the folder of a cell's training and the score from which its boxes are drawn, None where it is gone."""
     name = store.study(protocol.name).get((task.name, method, max(protocol.label_fractions), protocol.seeds[0]))
     cell = store.cell(name) if name is not None else None
     if cell is None or cell.status != FINISHED:
         return None
     folder = work_dir / 'cells' / cell.cell / 'train'
-    return folder if list(folder.glob('*.pth')) else None
+    threshold = cell.score_threshold
+    return (folder, 0.5 if threshold is None else threshold) if list(folder.glob('*.pth')) else None
 
 
-def sheet(task: Task, models: dict[str, Path], frames: Sequence[SyntheticFrame], folder: Path) -> Picture:
+def sheet(task: Task, models: dict[str, tuple[Path, float]], frames: Sequence[SyntheticFrame], folder: Path) -> Picture:
     """Draw the frames, the truth and what each model predicts, a row for each frame."""
     import cv2
 
@@ -87,8 +88,8 @@ def sheet(task: Task, models: dict[str, Path], frames: Sequence[SyntheticFrame],
     columns: dict[str, list[Any]] = {'frame': [np.repeat(frame.image[..., None], 3, axis=-1) for frame in frames]}
     if task.dataset in SOURCES:  # What another set calls a vessel is not known here.
         columns['truth'] = [truth(task, frame) for frame in frames]
-    for title, path in models.items():
-        predictor = Predictor(path)
+    for title, (path, threshold) in models.items():
+        predictor = Predictor(path, score=threshold)
         columns[title] = [predictor(frame.image).overlay() for frame in frames]
     rows = [[small(pictures[index]) for pictures in columns.values()] for index in range(len(frames))]
     picture = contact_sheet(rows, list(columns), [''] * len(rows))

@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from vasomim.benchmark.measures import BOXES
 from vasomim.registry import HOOKS
 
 FOLDER = 'predictions'
@@ -45,7 +46,7 @@ class PredictionHook(Hook):
     def after_test_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
         """Write the boxes."""
         if runner.cfg.default_scope == 'mmdet':
-            (self.folder / 'boxes.json').write_text(json.dumps(self.boxes), encoding='utf-8')
+            (self.folder / BOXES).write_text(json.dumps(self.boxes), encoding='utf-8')
 
 
 def as_results(image: int, found: Any, categories: Sequence[int]) -> list[dict[str, Any]]:

@@ -51,6 +51,7 @@ class Cell:
         curve: Validation by epoch.
         cost: seconds, predicted_seconds, device, devices, peak_memory_gb, pretraining_seconds (times its devices).
         weights: What was loaded into the encoder; None from scratch.
+        score_threshold: Score from which a box counts for F1, chosen on the validation images; None for masks.
         environment: Versions, commit and machine.
         command: What computes this cell again.
         error: kind, message and log of a failed cell; None otherwise.
@@ -70,6 +71,7 @@ class Cell:
     curve: list[dict[str, Any]] = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Any] | None = None
+    score_threshold: float | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     command: str = ''
     error: dict[str, Any] | None = None

@@ -101,6 +101,7 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
     runner.optim_wrapper.initialize_count_status(runner.model, 0, loop.max_iters)
     iteration = mean_time(iterations(runner, loop))
     validation = 0.0
+    chooses_score = cfg.default_scope == 'mmdet' and cfg.get('val_dataloader') is not None
     if cfg.get('val_dataloader'):
         loader = runner.build_dataloader(cfg.val_dataloader)
         validation = len(loader) * mean_time(forward(runner, loader, 'val_step'))
@@ -110,12 +111,14 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
     tests = 0.0
     if cfg.default_scope != 'mmpretrain':
         tests = test_time(runner, runner.build_dataloader(cfg.test_dataloader))
+        if chooses_score:
+            tests += validation
         for name, text in also.items():
             (folder / f'{name}.py').write_text(text, encoding='utf-8')
             other = load_config(str(folder / f'{name}.py'))
             tests += test_time(runner, runner.build_dataloader(other.test_dataloader))
     timing = Timing(
-        max(0.0, training - LEAST * iteration - checkpoint) + testing * (1 + len(also)),
+        max(0.0, training - LEAST * iteration - checkpoint) + testing * (1 + len(also) + chooses_score),
         iteration,
         math.ceil(loop.max_iters / processes),
         loop.max_epochs,

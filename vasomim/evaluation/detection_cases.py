@@ -80,14 +80,7 @@ class DetectionCases(BaseMetric):
                 scores=as_array(predicted['scores']),
             )
             kept = boxes.scores >= self.score
-            found = matches(
-                boxes.predicted[kept],
-                boxes.labels[kept],
-                boxes.scores[kept],
-                boxes.true,
-                boxes.true_labels,
-                self.overlap,
-            )
+            found = int((matched(boxes, self.overlap) & kept).sum())
             number, truth = int(kept.sum()), len(boxes.true)
             f1 = 2 * found / (number + truth) if number + truth else 1.0
             self.results.append((DetectionCase(str(sample['img_path']), truth, number, found, f1), boxes))
@@ -108,30 +101,53 @@ class DetectionCases(BaseMetric):
         return figures | precision_by_size([boxes for _, boxes in results])
 
 
-def matches(
-    boxes: np.ndarray,
-    labels: np.ndarray,
-    scores: np.ndarray,
-    true_boxes: np.ndarray,
-    true_labels: np.ndarray,
-    overlap: float,
-) -> int:
-    """Count the true boxes that are found.
+def matched(boxes: ImageBoxes, overlap: float = 0.5) -> np.ndarray:
+    """Return which predicted boxes find a true one, bool (N,).
+
+    By falling score each takes the free one of its class that it overlaps most. No box depends on those of a lower
+    score, so those at or above any score match as they do among all.
 
     Args:
-        boxes: Predicted corners x1, y1, x2, y2, (N, 4).
-        labels: (N,).
-        scores: (N,).
-        true_boxes: (M, 4).
-        true_labels: (M,).
-        overlap: Least IoU of a match.
+        boxes: Of one image.
+        overlap: Least IoU of a match, in (0, 1].
     """
-    free = np.ones(len(true_boxes), bool)
-    for index in np.argsort(-scores, kind='stable'):
-        ious = np.where(free & (true_labels == labels[index]), iou(boxes[index], true_boxes), -1.0)
+    free = np.ones(len(boxes.true), bool)
+    found = np.zeros(len(boxes.scores), bool)
+    for index in np.argsort(-boxes.scores, kind='stable'):
+        fits = free & (boxes.true_labels == boxes.labels[index])
+        ious = np.where(fits, iou(boxes.predicted[index], boxes.true), -1.0)
         if ious.size and ious.max() >= overlap:
             free[ious.argmax()] = False
-    return int((~free).sum())
+            found[index] = True
+    return found
+
+
+def f1_at(boxes: ImageBoxes, scores: np.ndarray, overlap: float = 0.5) -> np.ndarray:
+    """Return F1 of an image when the boxes at or above each of some scores (K,) count, (K,); 1 where there are none.
+
+    Args:
+        boxes: Of the image.
+        scores: In any order.
+        overlap: Least IoU of a match, in (0, 1].
+    """
+    order = np.argsort(-boxes.scores, kind='stable')
+    number = np.searchsorted(-boxes.scores[order], -scores, side='right')
+    found = np.concatenate([[0], np.cumsum(matched(boxes, overlap)[order])])[number]
+    all_boxes = number + len(boxes.true)
+    return np.where(all_boxes > 0, 2 * found / np.maximum(all_boxes, 1), 1.0)
+
+
+def best_score(images: Sequence[ImageBoxes]) -> float:
+    """Return the score from which boxes count with the largest mean F1; the highest of several.
+
+    Args:
+        images: Validation images.
+
+    Returns:
+        In [0, 1]; 1 where it is best to count none.
+    """
+    candidates = np.unique(np.concatenate([*(image.scores for image in images), np.ones(1)]))[::-1]
+    return float(candidates[np.mean([f1_at(image, candidates) for image in images], axis=0).argmax()])
 
 
 def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
