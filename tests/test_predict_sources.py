@@ -19,9 +19,12 @@ from vasomim.errors import DatasetError
 from vasomim.notice import NOTICE, encode_png
 from vasomim.predictor import Prediction, Predictor
 
-pydicom = pytest.importorskip('pydicom')
+pytest.importorskip('pydicom')
+from pydicom.uid import BasicTextSRStorage, MediaStorageDirectoryStorage
 
-SECRETS = ('Mustermann', 'PID-4711', '19501224', 'Hospital of Somewhere')
+from tests.dicoms import PATIENT, write_dicom
+
+SECRETS = [*PATIENT.values(), 'Doe', 'Jane']
 
 
 @pytest.fixture(scope='module')
@@ -33,29 +36,6 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
         'detection': 'arcade_s/detection',
     }
     return {task: write_checkpoint(root / f'{task}.pth', config) for task, config in names.items()}
-
-
-def write_dicom(path: Path, frames: np.ndarray) -> Path:
-    """A DICOM file (N, H, W) that names a patient."""
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, XRayAngiographicImageStorage, generate_uid
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = XRayAngiographicImageStorage, generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset(str(path), {}, file_meta=meta, preamble=b'\0' * 128)
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data.PatientName, data.PatientID, data.PatientBirthDate = 'Mustermann^Erika', 'PID-4711', '19501224'
-    data.InstitutionName = 'Hospital of Somewhere'
-    data.Rows, data.Columns, data.SamplesPerPixel = *frames.shape[1:], 1
-    data.PhotometricInterpretation, data.PixelRepresentation = 'MONOCHROME2', 0
-    data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
-    if len(frames) > 1:
-        data.NumberOfFrames = len(frames)
-    data.PixelData = frames.astype(np.uint8).tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
-    return path
 
 
 @pytest.fixture(scope='module')
@@ -145,6 +125,20 @@ def test_files_that_cannot_be_read_are_listed_and_the_others_predicted(checkpoin
     arguments[1] = str(tree / 'd.png')
     assert main('predict', arguments) == 2
     assert 'not an image' in capsys.readouterr().err
+
+
+def test_reports_on_a_medium_are_left_out_and_no_damage(checkpoints, tmp_path, capsys):
+    medium, out = tmp_path / 'medium', tmp_path / 'out'
+    write_dicom(medium / 'IM1', np.full((1, 64, 64), 90))
+    for name, kind in (('DICOMDIR', MediaStorageDirectoryStorage), ('SR1', BasicTextSRStorage)):
+        write_dicom(medium / name, None, SOPClassUID=kind)
+    assert main('predict', [str(checkpoints['detection']), str(medium), str(out), '--device', 'cpu']) == 0
+    assert files(out / 'overlays') == ['IM1.png']
+    printed = capsys.readouterr().out
+    assert '1 DICOM file is no image, and left out: SR1' in printed and 'cannot be read' not in printed
+    write_dicom(medium / 'lost', None)  # An angiogram without its pixels.
+    assert main('predict', [str(checkpoints['detection']), str(medium), str(out), '--device', 'cpu']) == 1
+    assert '1 of 2 files cannot be read' in capsys.readouterr().out
 
 
 def test_names_that_meet_and_folders_without_frames_are_errors(checkpoints, tmp_path, capsys):

@@ -142,8 +142,9 @@ def read_groups(path: str | Path) -> Groups:
     patient, study = (
         hashlib.blake2b(key.encode(), key=KEY, digest_size=16).hexdigest() if key else '' for key in keys[:2]
     )
-    kind = getattr(header.file_meta.get('MediaStorageSOPClassUID'), 'name', '')  # As the standard calls it.
-    return Groups(patient, study, image=bool(keys[2]) or 'Image Storage' in kind)
+    # As the standard calls it; a file without a class is cut off.
+    kind = getattr(header.file_meta.get('MediaStorageSOPClassUID'), 'name', '')
+    return Groups(patient, study, image=bool(keys[2]) or not kind or 'Image Storage' in kind)
 
 
 def read_header(path: str | Path, tags: list[str]) -> Any:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vasomim.dicom import INDEX_FILE, is_dicom, read_frames
+from vasomim.dicom import INDEX_FILE, is_dicom, read_frames, read_groups
 from vasomim.errors import DatasetError
 from vasomim.images import read_grey
 from vasomim.layout import IMAGE_SUFFIXES, existing_folder, series_key, walk
 
 DICOM_SUFFIXES = ('.dcm', '.dicom', '.ima')
+SHOWN = 10  # Names in a line.
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,15 @@ class Frame:
     pixels: np.ndarray
 
 
-def list_sources(source: str | Path, without: str | Path | None = None) -> tuple[Path, list[str]]:
+def list_sources(
+    source: str | Path, without: str | Path | None = None, not_images: list[str] | None = None
+) -> tuple[Path, list[str]]:
     """Find images and DICOM files.
 
     Args:
         source: A file, or a folder with sub-folders or without. DICOM files are known by their content.
         without: A folder to leave out, if it lies below ``source``.
+        not_images: Gets the DICOM files of a folder that are none, such as reports.
 
     Returns:
         The folder, and the files relative to it, cine series by cine series.
@@ -52,7 +56,15 @@ def list_sources(source: str | Path, without: str | Path | None = None) -> tuple
         return source.parent, [source.name]
     root = existing_folder(source)
     files = list(walk(root, '', without))
-    names = [name for name in files if is_image(name) or (is_dicom(root / name) and Path(name).name != INDEX_FILE)]
+    names = []
+    for name in files:
+        if is_image(name):
+            names.append(name)
+        elif Path(name).name != INDEX_FILE and is_dicom(root / name):
+            if holds_image(root / name):
+                names.append(name)
+            elif not_images is not None:
+                not_images.append(name)
     if not names:
         raise DatasetError(
             root,
@@ -60,6 +72,21 @@ def list_sources(source: str | Path, without: str | Path | None = None) -> tuple
             f'Name a folder with frames as {", ".join(IMAGE_SUFFIXES)} or DICOM, in sub-folders or not.',
         )
     return root, sorted(names, key=series_key)
+
+
+def holds_image(path: Path) -> bool:
+    """Return whether a DICOM file is an image; one that cannot be read counts as one, and fails when its turn comes."""
+    try:
+        return read_groups(path).image
+    except DatasetError:
+        return True
+
+
+def left_out(not_images: list[str]) -> str:
+    """Return a line that names DICOM files without an image."""
+    shown = ', '.join(not_images[:SHOWN]) + (', ...' if len(not_images) > SHOWN else '')
+    are = 'file is no image' if len(not_images) == 1 else 'files are no images'
+    return f'{len(not_images)} DICOM {are}, and left out: {shown}'
 
 
 def read_source(root: Path, name: str) -> Iterator[Frame]:

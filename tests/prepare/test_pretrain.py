@@ -283,7 +283,7 @@ def test_objects_without_an_image_are_no_damage(tmp_path, capsys):
     report = report_of(tmp_path / 'out', 'x')
     assert report['damaged'] == [] and report['not_images'] == ['SR1']
     printed = capsys.readouterr().out
-    assert '1 DICOM files are not images, and left out: SR1' in printed and 'DICOMDIR' not in printed
+    assert '1 DICOM file is no image, and left out: SR1' in printed and 'DICOMDIR' not in printed
     write_dicom(source / 'ZCUT', None, PatientID='MRN-1')  # An angiogram by its class, whose pixels are gone.
     assert prepare('dicom', source, tmp_path / 'out', '--name', 'x') == 1
     assert [place for place, _ in report_of(tmp_path / 'out', 'x')['damaged']] == ['ZCUT']

@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
     compat.prepare()
     from vasomim.features import FeatureExtractor, embed
-    from vasomim.inputs import list_sources, read_sources, refuse_all_damaged, tell_damaged
+    from vasomim.inputs import left_out, list_sources, read_sources, refuse_all_damaged, tell_damaged
     from vasomim.notice import NOTICE, write_bytes
 
     if options.target.suffix != '.npz':
@@ -71,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
     if options.k < 1:
         raise ConfigError('--k', f'{options.k} is not positive.', 'Take 20.')
     labels = None if options.labels is None else read_labels(options.labels)
-    root, files = list_sources(options.source)
+    not_images: list[str] = []
+    root, files = list_sources(options.source, not_images=not_images)
     extractor = FeatureExtractor(options.checkpoint, options.pool, options.size, options.device)
     names: list[str] = []
     parts = []
@@ -101,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
 
     write_json(options.target.with_suffix('.json'), facts)
     print(f'{options.target}: {len(names)} x {features.shape[1]} features. {NOTICE}')
+    if not_images:
+        print(left_out(not_images))
     return tell_damaged(damaged, len(files))
 
 

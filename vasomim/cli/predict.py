@@ -32,11 +32,12 @@ def run(options: argparse.Namespace) -> int:
     from rich.progress import track
 
     from vasomim.errors import DatasetError
-    from vasomim.inputs import list_sources, read_sources, refuse_all_damaged, tell_damaged
+    from vasomim.inputs import left_out, list_sources, read_sources, refuse_all_damaged, tell_damaged
     from vasomim.notice import NOTICE, write_notice, write_png
     from vasomim.predictor import Predictor
 
-    root, names = list_sources(options.source, without=options.target)
+    not_images: list[str] = []
+    root, names = list_sources(options.source, options.target, not_images)
     predictor = Predictor(options.checkpoint, options.device, options.score)
     binary = len(predictor.classes) <= 1 and predictor.task == 'segmentation' and predictor.model.num_classes == 2
     write_notice(options.target, legend(predictor.task, binary, predictor.classes))
@@ -59,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
         write_json(options.target / 'boxes.json', coco(images, annotations, predictor.classes))
     frames = f'{count} {"frame" if count == 1 else "frames"}'
     print(f'{options.target}: {predictor.task} of {frames} of {len(names)} files. {NOTICE}')
+    if not_images:
+        print(left_out(not_images))
     return tell_damaged(damaged, len(names))
 
 

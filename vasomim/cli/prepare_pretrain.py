@@ -17,6 +17,7 @@ from vasomim.cli.extract import FAILURES_SHOWN, claim, show_progress
 from vasomim.cores import cores
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.files import write_whole
+from vasomim.inputs import left_out
 from vasomim.layout import ANATOMY_SUFFIX, existing_folder
 from vasomim.prepare.anatomy_maps import Settings, Task, extract_all
 
@@ -266,8 +267,7 @@ def say(summary: dict[str, Any], root: Path, name: str) -> None:
             print(f'  {number} left out: they {why}.' if 'resemble' in why else f'  {number} left out: {why}.')
     others = summary['not_images']
     if others:
-        shown = ', '.join(others[:FAILURES_SHOWN]) + (', ...' if len(others) > FAILURES_SHOWN else '')
-        print(f'  {len(others)} DICOM files are not images, and left out: {shown}')
+        print(f'  {left_out(others)}')
     for what, places in (
         ('damaged, and left out', [tuple(each) for each in summary['damaged']]),
         ('frames without a map', list(summary['maps_failed'].items())),
