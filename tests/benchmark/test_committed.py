@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vasomim.benchmark.entries import load_entries
+from vasomim.benchmark.jobs import SCRATCH, weights_input
 from vasomim.benchmark.resolve import file_sha256
 from vasomim.benchmark.store import Store
 from vasomim.evaluation.probing import auc, linear_probabilities
@@ -31,14 +32,21 @@ def test_every_committed_cell_is_whole_and_planned() -> None:
             assert cell.scores[metric] == pytest.approx(values.mean(), abs=1e-6), (cell.cell, metric)
 
 
-def test_cells_of_a_method_share_the_encoder_of_its_pretraining() -> None:
+def test_cells_start_from_the_encoder_of_their_pretraining_and_those_of_a_task_from_the_same() -> None:
     store = Store(FOLDER / 'results')
-    encoders = {item.method: (item.weights or {})['file_sha256'] for item in store.pretrainings()}
+    encoders = {weights_input(item.inputs): (item.method, item.weights) for item in store.pretrainings()}
+    used: dict[tuple[str, str], set[str | None]] = {}
     for cell in store.cells():
-        used = (cell.weights or {}).get('file_sha256')
-        assert used == encoders.get(cell.method), cell.cell
-    assert encoders['vasomim'] == file_sha256(ENCODER)
-    assert encoders['vasomim'] in (FOLDER / 'encoders' / 'README.md').read_text(encoding='utf-8')
+        used.setdefault((cell.task, cell.method), set()).add((cell.weights or {}).get('file_sha256'))
+        if cell.weights is None:
+            assert cell.inputs['weights'] == SCRATCH and cell.method == 'scratch'
+            continue
+        method, weights = encoders[cell.inputs['weights']]
+        assert method == cell.method and weights is not None
+        assert cell.weights['file_sha256'] == weights['file_sha256'], cell.cell
+    assert all(len(found) == 1 for found in used.values())
+    assert used['arcade_v', 'vasomim'] == {file_sha256(ENCODER)}
+    assert file_sha256(ENCODER) in (FOLDER / 'encoders' / 'README.md').read_text(encoding='utf-8')
 
 
 def test_the_committed_encoder_tells_vessel_patches_from_others_better_than_random_weights() -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.benchmark.results import ENTRIES, IMAGES, PROTOCOL, fill
+from tests.benchmark.results import ENTRIES, IMAGES, PROTOCOL, fill, pretraining_of
+from vasomim.benchmark.jobs import weights_input
 from vasomim.benchmark.markdown import main_rows
 from vasomim.benchmark.paired import Paired
-from vasomim.benchmark.store import Store, StoreError
+from vasomim.benchmark.store import Store, StoreError, name_of
 from vasomim.benchmark.table import Leaderboard, add_comparisons, build
 
 METHODS = [{'name': name} for name in ('mae', 'better')]
@@ -50,6 +51,19 @@ def test_a_pretraining_that_all_seeds_share_is_counted_once_and_told(table: Lead
     assert note.startswith('All seeds of VASOMIM start')
     curves = {row['method']: row['curve'] for row in table.convergence if row['kind'] == 'pre-training'}
     assert list(curves) == ['mae', 'vasomim'] and curves['mae'][0]['loss_rec'] == 1.0
+
+
+def test_encoders_of_other_pretrainings_in_some_tasks_are_told(tmp_path) -> None:
+    store = fill(tmp_path)
+    assert not [note for note in build(store, PROTOCOL, ENTRIES).notes if 'again' in note]
+    for cell in store.cells():
+        if cell.task == 'xcav' and cell.method in ('vasomim', 'mae'):
+            inputs = cell.inputs | {'weights': weights_input({**pretraining_of(cell.method, cell.seed), 'data': 'new'})}
+            table = {'': store.scores(cell)}
+            store.write_cell(replace(cell, cell=name_of(inputs), inputs=inputs, tables={}), table)
+            store.write_study(PROTOCOL.name, {cell.place: name_of(inputs)})
+    (note,) = (note for note in build(store, PROTOCOL, ENTRIES).notes if 'again' in note)
+    assert note.startswith('VASOMIM, MAE: pre-trained again for xcav.')
 
 
 def test_missing_and_failed_cells_have_no_mean_and_no_rank(table: Leaderboard) -> None:

@@ -165,6 +165,13 @@ def notes(protocol: Protocol, chosen: Mapping[Place, Cell], titles: Mapping[str,
             f'All seeds of {", ".join(shared)} start from one encoder each: deviations, intervals and tests cover the '
             'seed of the fine-tuning, not that of the pre-training.'
         )
+    again = pretrained_again(chosen, protocol.tasks)
+    for changed in dict.fromkeys(again.values()):
+        methods = ', '.join(titles[name] for name in protocol.methods if again.get(name) == changed)
+        found.append(
+            f'{methods}: pre-trained again for {", ".join(changed)}. Within a task all seeds start from the encoders '
+            'of one pre-training; ranks over tasks mix them.'
+        )
     for task in protocol.tasks:
         if not same_data(chosen, task):
             found.append(f'{task}: results come from different versions of the data. They are not compared.')
@@ -174,6 +181,24 @@ def notes(protocol: Protocol, chosen: Mapping[Place, Cell], titles: Mapping[str,
 def same_data(chosen: Mapping[Place, Cell], task: str) -> bool:
     """Return whether all results of a task come from one version of its data."""
     return len({cell.inputs.get('data') for cell in chosen.values() if cell.task == task}) <= 1
+
+
+def pretrained_again(chosen: Mapping[Place, Cell], tasks: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the tasks, by method, whose cells start from other encoders than those of the first task with results."""
+    encoders: dict[str, dict[str, set[Any]]] = {}
+    for cell in chosen.values():
+        used = encoders.setdefault(cell.method, {}).setdefault(cell.task, set())
+        used.add((cell.inputs.get('weights'), cell.seed))
+    found = {}
+    for method, by_task in encoders.items():
+        first = next(by_task[task] for task in tasks if task in by_task)
+        seeds = {seed: hashed for hashed, seed in first}
+        changed = tuple(
+            task for task in tasks if any(seeds.get(seed, hashed) != hashed for hashed, seed in by_task.get(task, ()))
+        )
+        if changed:
+            found[method] = changed
+    return found
 
 
 def one_encoder(chosen: Mapping[Place, Cell], method: str) -> bool:
