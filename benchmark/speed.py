@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -43,6 +44,8 @@ OPTIONS: dict[str, tuple[str | None, str | None]] = {
     'activation checkpointing': ('checkpointing', None),
     'torch.compile': ('compile', None),
 }
+# TFLOP/s of bfloat16 without sparsity, from NVIDIA's data sheets, by a part of the name that PyTorch gives.
+DATA_SHEETS = {'H100 80GB HBM3': 989.4, 'H100 PCIe': 756.0, 'H200': 989.4, 'A100': 312.0}
 
 
 @dataclass(frozen=True)
@@ -281,6 +284,97 @@ def measure_options(
     return rows
 
 
+def measure_throughput(arch: str = 'base', batch: int = 256, rounds: int = 20, side: int = 224) -> list[Row]:
+    """Measure how much of the device MAE and VasoMIM use: frames/s, operations/s beside its peak, and memory.
+
+    bfloat16, on a GPU with ``torch.compile``; where memory runs out, with activation checkpointing. Operations are
+    those of the products of matrices, convolutions and attention in a step, forwards and backwards, without what
+    checkpointing computes again. Two peaks stand beside them: of a large product of matrices in this run, and of the
+    chip as its vendor gives it, where that is known here.
+
+    Args:
+        arch: Size of the encoder.
+        batch: Frames a step.
+        rounds: Steps that are counted, after three that are not.
+        side: Height and width of the frames, pixels.
+    """
+    import torch
+
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    chip = torch.cuda.get_device_name() if device == 'cuda' else processor()
+    peaks = {'a large product here': product_rate(device)}
+    for name, sheet in DATA_SHEETS.items():
+        if name in chip:
+            peaks['the data sheet'] = sheet
+    rows = []
+    for method in ('mae', 'vasomim'):
+        operations = count_operations(method, arch, side) / 1e12
+        change, step_time = 'full speed', math.nan
+        try:
+            step_time = median_step(build_step(method, arch, batch, side, device, change), rounds)
+        except torch.cuda.OutOfMemoryError:
+            change = 'full speed, checkpointing'
+        if math.isnan(step_time):  # Outside the handler, whose traceback holds what lies on the device.
+            torch.cuda.empty_cache()
+            step_time = median_step(build_step(method, arch, batch, side, device, change), rounds)
+        case = f'{method}, {arch}, batch {batch}, {change}'
+        rate = batch / step_time
+        rows.append(Row(f'{case}, {chip}', 'frames/s', rate))
+        rows += [
+            Row(case, 'TFLOP/s', operations * rate, peak, operations * rate / peak, f'ours / {name}')
+            for name, peak in peaks.items()
+        ]
+        rows.append(Row(f'peak memory, {case}', 'GB', peak_memory(method, arch, batch, side, device, change)))
+    return rows
+
+
+def median_step(step: Callable[[], None], rounds: int) -> float:
+    """Return the seconds of a step, the median of some after three that are not counted."""
+    for _ in range(3):
+        step()
+    return statistics.median(seconds(time.perf_counter, step) for _ in range(rounds))
+
+
+def count_operations(method: str, arch: str, side: int = 224, batch: int = 2) -> float:
+    """Return the floating-point operations of a frame in a training step, forwards and backwards.
+
+    Args:
+        method: Name of a config of ``pretrain/``.
+        arch: Size of the encoder.
+        side: Height and width of the frames, pixels.
+        batch: Frames of the step that is counted.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    step = build_step(method, arch, batch, side, 'cpu')
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # It knows not all fused kernels.
+        step()
+    return counter.get_total_flops() / batch
+
+
+def product_rate(device: str, rounds: int = 10) -> float:
+    """Return the TFLOP/s of a product of two large bfloat16 matrices, the median of some.
+
+    Args:
+        device: 'cuda', or 'cpu', where the matrices are smaller.
+        rounds: How many are counted, after two that are not.
+    """
+    import torch
+
+    side = 8192 if device == 'cuda' else 2048
+    left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+
+    def multiply() -> None:
+        torch.mm(left, right)
+        if device == 'cuda':
+            torch.cuda.synchronize()
+
+    multiply()
+    multiply()
+    return 2 * side**3 / statistics.median(seconds(time.perf_counter, multiply) for _ in range(rounds)) / 1e12
+
+
 def build_step(
     method: str, arch: str, batch: int, side: int, device: str, change: str | None = None
 ) -> Callable[[], None]:
@@ -292,7 +386,7 @@ def build_step(
         batch: Frames a step.
         side: Height and width of the frames, pixels.
         device: Where the model lies.
-        change: Another step than the default one, named in ``OPTIONS``.
+        change: Another step than the default one, named in ``OPTIONS``; or 'full speed': bfloat16, on a GPU compiled.
     """
     import torch
     from mmengine.optim import OptimWrapper
@@ -304,15 +398,16 @@ def build_step(
 
     torch.manual_seed(0)
     size = {'model.backbone.arch': arch, 'model.backbone.img_size': side, 'model.masking.ratio': 0.5}
-    size['model.backbone.checkpointing'] = change == 'checkpointing'
+    change = change or ''
+    size['model.backbone.checkpointing'] = 'checkpointing' in change
     config = load_config(f'vasomim::pretrain/{method}.py', [f'{key}={value}' for key, value in size.items()])
     model = MODELS.build(config.model).to(device).train()
     model.init_weights()
     model.progress = 1.0
-    change_model(model, change)
+    change_model(model, 'compile' if 'full speed' in change and device == 'cuda' else change)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     parts = 2 if change == 'accumulation' else 1
-    wrapper = AutocastOptimWrapper if change == 'bfloat16' else OptimWrapper
+    wrapper = AutocastOptimWrapper if change == 'bfloat16' or 'full speed' in change else OptimWrapper
     optimizer = wrapper(
         optimizer=torch.optim.AdamW(trained, lr=1e-4, fused=change != 'AdamW by hand'), accumulative_counts=parts
     )
@@ -334,7 +429,7 @@ def build_step(
     return step
 
 
-def change_model(model: Any, change: str | None) -> None:
+def change_model(model: Any, change: str) -> None:
     """Change a model in place as ``OPTIONS`` names it; other changes are not the model's."""
     import torch
     from mmpretrain.models.utils.attention import MultiheadAttention, scaled_dot_product_attention_pyimpl
@@ -398,17 +493,24 @@ SECTIONS: dict[str, Callable[..., list[Row]]] = {
     'loader': measure_loader,
     'step': measure_steps,
     'options': measure_options,
+    'throughput': measure_throughput,
 }
-SIZED = ('step', 'options')  # Those that train.
+SIZED = ('step', 'options', 'throughput')  # Those that train.
+DEFAULT = ('anatomy', 'loader', 'step', 'options')  # What two cores measure in minutes.
 
 
 def main() -> None:
     """Measure, print a table, and write JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the numbers there')
-    parser.add_argument('--only', nargs='+', choices=sorted(SECTIONS), default=list(SECTIONS), help='which parts')
-    parser.add_argument('--arch', help='encoder of the training steps: tiny, small, base, large, huge (default: small)')
-    parser.add_argument('--batch', type=int, help='frames of a training step (default: 16, of options 8)')
+    parser.add_argument('--only', nargs='+', choices=sorted(SECTIONS), default=DEFAULT, help='which parts')
+    parser.add_argument(
+        '--arch',
+        help='encoder of the training steps: tiny, small, base, large, huge (default: small, of throughput base)',
+    )
+    parser.add_argument(
+        '--batch', type=int, help='frames of a training step (default: 16, of options 8, of throughput 256)'
+    )
     options = parser.parse_args()
     sizes = {name: value for name in ('arch', 'batch') if (value := getattr(options, name)) is not None}
     rows = [row for section in options.only for row in SECTIONS[section](**(sizes if section in SIZED else {}))]

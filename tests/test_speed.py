@@ -69,6 +69,31 @@ def test_steps_are_measured_beside_mae():
         assert row.ratio == pytest.approx(row.ours / row.reference)
 
 
+def transformer(tokens: int, width: int, layers: int) -> int:
+    """Multiplications of a forward pass: projections, attention's two products, and a hidden layer of four widths."""
+    return layers * (12 * tokens * width**2 + 2 * tokens**2 * width)
+
+
+def test_operations_are_those_counted_by_hand():
+    patches, width, decoder = (224 // 16) ** 2, 192, 512
+    visible = patches // 2 + 1
+    by_hand = patches * 16 * 16 * 3 * width + transformer(visible, width, 12) + visible * width * decoder
+    by_hand += transformer(patches + 1, decoder, 8) + (patches + 1) * decoder * 16 * 16 * 3
+    # Two operations each; backwards twice as many as forwards, but for the gradient of the frames, which nobody wants.
+    wanted = 6 * by_hand - 2 * patches * 16 * 16 * 3 * width
+    assert speed.count_operations('mae', 'tiny') == pytest.approx(wanted, rel=0.01)
+
+
+def test_throughput_is_measured_beside_the_peak():
+    rows = speed.measure_throughput(arch='tiny', batch=2, rounds=1, side=64)
+    assert [row.unit for row in rows] == 2 * ['frames/s', 'TFLOP/s', 'GB']
+    for rate, operations, memory in (rows[:3], rows[3:]):
+        method = rate.name.split(',')[0]
+        assert operations.ours == pytest.approx(rate.ours * speed.count_operations(method, 'tiny', 64) / 1e12)
+        assert 0 < operations.ratio == pytest.approx(operations.ours / operations.reference)
+        assert operations.ratio < 1 and memory.ours > 0
+
+
 def test_options_are_measured_beside_a_step_without_them():
     time, memory = speed.measure_options(arch='tiny', batch=1, rounds=1, side=64, names=['bfloat16 autocast'])
     assert time.name == 'bfloat16 autocast, tiny, batch 1, cpu'
