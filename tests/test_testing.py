@@ -91,6 +91,25 @@ def test_boxes_by_coco_and_no_hd95_for_them(arcade, tmp_path, capsys):
     arguments = ['vasomim::downstream/arcade_s/detection.py', str(tmp_path / 'model.pth')]
     assert main('test', [*arguments, '--data', str(arcade / 'arcade_s'), '--hd95']) == 2
     assert 'boxes have no surface' in capsys.readouterr().err
+    assert main('test', [*arguments, '--data', str(arcade / 'arcade_s'), '--score', '2']) == 2
+    assert '2.0 is not in [0, 1]' in capsys.readouterr().err
+
+
+def test_boxes_count_from_a_score_and_none_above_it_is_pointed_out(arcade, tmp_path, capsys):
+    checkpoint = write_checkpoint(tmp_path / 'model.pth', 'arcade_s/detection')
+    arguments = ['vasomim::downstream/arcade_s/detection.py', str(checkpoint), '--data', str(arcade / 'arcade_s')]
+    arguments += ['--cfg-options', 'model.test_cfg.rcnn.score_thr=0.0']
+    found = {}
+    for score in ('1', '0'):
+        folder = tmp_path / score
+        assert main('test', [*arguments, '--work-dir', str(folder), '--score', score]) == 0
+        assert ('warning: no box reaches' in capsys.readouterr().out) == (score == '1')
+        with open(folder / 'cases.csv', encoding='utf-8') as file:
+            found[score] = sum(int(row['predicted_boxes']) for row in csv.DictReader(file))
+        metrics = json.loads((folder / 'metrics.json').read_text())['metrics']
+        assert metrics['cases/predicted_boxes'] == found[score]
+    assert found['1'] == 0 < found['0']
+    assert (tmp_path / '1' / 'cases.png').read_bytes() != (tmp_path / '0' / 'cases.png').read_bytes()
 
 
 @pytest.mark.parametrize(

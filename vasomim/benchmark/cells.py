@@ -165,7 +165,10 @@ def test(job: Job, task: Any, data: Path, config: Path, name: str) -> Outcome:
     from vasomim.benchmark.predictions import FOLDER
 
     folder = job.folder / name
-    run_test(config, job.folder / 'train', folder)
+    drawn: Sequence[str] = ()
+    if task.task == 'detection':
+        drawn = ('--score', str(json.loads((job.folder / OPERATING_POINT).read_text(encoding='utf-8'))['score']))
+    run_test(config, job.folder / 'train', folder, drawn)
     predictions = folder / FOLDER
     if task.task == 'detection':
         shutil.copy(job.folder / OPERATING_POINT, predictions)
@@ -199,13 +202,12 @@ def find_operating_point(job: Job) -> None:
 
 
 def run_test(config: Path, checkpoint: Path, folder: Path, options: Sequence[str] = ()) -> None:
-    """Call ``vasomim test``, whose other options keep their defaults."""
+    """Call ``vasomim test`` with some options; the others keep their defaults."""
     from vasomim.cli import test as verb
 
     parser = argparse.ArgumentParser()
     verb.add_arguments(parser)
-    arguments = [str(config), str(checkpoint), '--work-dir', str(folder), '--num', '1']
-    verb.run(parser.parse_args([*arguments, *(['--cfg-options', *options] if options else [])]))
+    verb.run(parser.parse_args([str(config), str(checkpoint), '--work-dir', str(folder), '--num', '1', *options]))
 
 
 def pretrain(job: Job) -> str:

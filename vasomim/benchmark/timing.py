@@ -153,7 +153,7 @@ def least_job(config: str, folder: Path, begun: float) -> tuple[float, float]:
     training = time.monotonic() - begun
     if cfg.default_scope == 'mmpretrain':
         return training, 0.0
-    options = ['test_dataloader.dataset.indices=1', 'experiment_name=least_test']
+    options = ['--cfg-options', 'test_dataloader.dataset.indices=1', 'experiment_name=least_test']
     begun = time.monotonic()
     run_test(file, Path(cfg.work_dir), folder / 'least_test', options)
     return training, time.monotonic() - begun

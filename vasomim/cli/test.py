@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SUMMARY = 'Evaluate a fine-tuned checkpoint: metrics, a table of all images, and pictures of best, median and worst.'
 
 CASE_SCORE = {'mmseg': 'DSC', 'mmdet': 'F1'}
+SCORE = 0.5  # Of the boxes that count.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='where metrics.json, cases.csv and cases.png go (default: test/ by the checkpoint)',
     )
     parser.add_argument('--hd95', action='store_true', help='the 95 %% Hausdorff distance as well; segmentation only')
+    parser.add_argument(
+        '--score',
+        type=float,
+        metavar='S',
+        help=f'score from which boxes count for F1 and are drawn (default: {SCORE}); detection only',
+    )
     parser.add_argument(
         '--num', type=int, default=3, help='best, median and worst cases to draw (default: %(default)s)'
     )
@@ -86,7 +93,11 @@ def run(options: argparse.Namespace) -> int:
         measure_all(cfg, class_names(checkpoint), options.hd95)
     elif options.hd95:
         raise ConfigError('--hd95', 'boxes have no surface.', 'Leave it out for a detection.')
-    keep_cases(cfg, folder / 'cases.csv')
+    if options.score is not None and (scope == 'mmseg' or not 0 <= options.score <= 1):
+        what = 'masks have no score.' if scope == 'mmseg' else f'{options.score} is not in [0, 1].'
+        raise ConfigError('--score', what, 'Leave it out.')
+    score = SCORE if options.score is None else options.score
+    keep_cases(cfg, folder / 'cases.csv', score)
     from vasomim.engine.refusals import blamed_on
 
     with blamed_on(cfg):
@@ -105,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
             'metrics': {key: None if math.isnan(value) else value for key, value in figures.items()},
         },
     )
-    draw(runner, folder, CASE_SCORE[scope], options.num)
+    draw(runner, folder, CASE_SCORE[scope], options.num, score)
     write_notice(folder, ['cases.csv: an image a row.'])  # A table that says so itself is no CSV that others can read.
     print(f'metrics.json, cases.csv, cases.png and {NOTICE_FILE} in {folder}')
     return 0
@@ -179,14 +190,22 @@ def segmentation_metrics(cfg: Config) -> list[Any]:
     return [each for each in evaluators(cfg, 'test') if each['type'].rpartition('.')[2] == 'SegmentationMetric']
 
 
-def keep_cases(cfg: Config, path: Path) -> None:
-    """Let the evaluators of a config write a table of all images; what writes one joins them where it is missing."""
+def keep_cases(cfg: Config, path: Path, score: float) -> None:
+    """Let the evaluators of a config write a table of all images; what writes one joins them where it is missing.
+
+    Args:
+        cfg: The config, changed in place.
+        path: The table.
+        score: From which boxes count.
+    """
     own = segmentation_metrics(cfg)
     if own:
         own[0].per_case_file = str(path)
         return
-    kind = 'SegmentationMetric' if cfg.default_scope == 'mmseg' else 'DetectionCases'
-    cfg.test_evaluator = [*evaluators(cfg, 'test'), dict(type=kind, per_case_file=str(path))]
+    kind: dict[str, Any] = {'type': 'SegmentationMetric'}
+    if cfg.default_scope == 'mmdet':
+        kind = {'type': 'DetectionCases', 'score': score}
+    cfg.test_evaluator = [*evaluators(cfg, 'test'), dict(**kind, per_case_file=str(path))]
 
 
 def show(figures: dict[str, float], title: str) -> None:
@@ -202,6 +221,8 @@ def show(figures: dict[str, float], title: str) -> None:
         text = f'{value:,}' if isinstance(value, int) else 'undefined' if math.isnan(value) else f'{value:.4f}'
         table.add_row(key, text)
     rich.print(table)
+    if figures.get('cases/predicted_boxes') == 0:
+        print('warning: no box reaches the score from which they count; lower it by --score.')
     empty, images = figures.get('empty_prediction', 0), figures.get('images', 0)
     if empty - figures.get('empty_truth', 0) > images / 2:
         print(f'warning: the prediction is empty for {empty} of {images} images; the training may have been too short.')
@@ -227,8 +248,16 @@ def pick(scores: Sequence[float], number: int) -> dict[int, str]:
     return chosen
 
 
-def draw(runner: Any, folder: Path, score: str, number: int) -> None:
-    """Draw best, median and worst cases: frame, truth and prediction."""
+def draw(runner: Any, folder: Path, column: str, number: int, score: float) -> None:
+    """Draw best, median and worst cases: frame, truth and prediction.
+
+    Args:
+        runner: That has tested.
+        folder: Where the table is, and the picture goes.
+        column: Of the table, by which cases are picked.
+        number: Cases of each kind.
+        score: From which boxes are drawn.
+    """
     import torch
     from mmengine.dataset import pseudo_collate
 
@@ -241,7 +270,7 @@ def draw(runner: Any, folder: Path, score: str, number: int) -> None:
 
     with open(folder / 'cases.csv', encoding='utf-8', newline='') as file:
         cases = list(csv.DictReader(file))
-    values = [float(case[score]) if case[score] else math.nan for case in cases]
+    values = [float(case[column]) if case[column] else math.nan for case in cases]
     dataset = runner.test_dataloader.dataset
     paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
     places = {name: index for index, name in enumerate(short_names(paths))}
@@ -252,8 +281,8 @@ def draw(runner: Any, folder: Path, score: str, number: int) -> None:
         with torch.no_grad():
             sample = runner.model.eval().test_step(pseudo_collate([dataset[index]]))[0]
         frame = read_grey(path)
-        rows.append([grey(frame), truth(frame, sample).overlay(), as_prediction(frame, sample, 0.5).overlay()])
-        captions.append(f'{kind}: {Path(path).name}  {score} {values[chosen]:.3f}')
+        rows.append([grey(frame), truth(frame, sample).overlay(), as_prediction(frame, sample, score).overlay()])
+        captions.append(f'{kind}: {Path(path).name}  {column} {values[chosen]:.3f}')
     write_png(folder / 'cases.png', contact_sheet(rows, ['image', 'truth', 'prediction'], captions, NOTICE))
 
 

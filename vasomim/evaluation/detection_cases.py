@@ -98,6 +98,7 @@ class DetectionCases(BaseMetric):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, buffer.getvalue().encode())
         figures = {'F1': float(np.mean([case.F1 for case in cases])), 'images': len(cases)}
+        figures['predicted_boxes'] = sum(case.predicted_boxes for case in cases)
         return figures | precision_by_size([boxes for _, boxes in results])
 
 
