@@ -12,7 +12,7 @@ def test_the_differences_in_the_text_are_those_of_the_leaderboard(project_root):
             key: f'{100 * row[key]:.2f}' for key in ('difference', 'low', 'high', 'detectable')
         }
         for row in board['comparisons']
-        if row['metric'] == 'DSC'
+        if row['metric'] in ('DSC', 'F1')
     }
     found = re.search(
         r'VasoMIM is ([\d.]+) points of DSC above MAE \(95 % interval ([\d.]+) to ([\d.]+), .*detectable ([\d.]+)\)',
@@ -45,6 +45,7 @@ def test_the_differences_in_the_text_are_those_of_the_leaderboard(project_root):
         r'MAE at 0.50 scores as MAE at 0.75 \((-?[\d.]+), (-?[\d.]+) to ([\d.]+)\)': ('arcade_v', 1.0, 'mae_half'),
         r'half of the labels it is ([\d.]+) \(([\d.]+) to ([\d.]+)\)': ('arcade_v', 0.5, 'vasomim'),
         r'a difference of ([\d.]+) \((-[\d.]+) to ([\d.]+)\)': ('arcade_vs', 1.0, 'vasomim'),
+        r'VasoMIM is ([\d.]+) above MAE \(([\d.]+) to ([\d.]+), p': ('arcade_s_boxes', 1.0, 'vasomim'),
         r'stenoses of ARCADE-S it is ([\d.]+) \(([\d.]+) to ([\d.]+)\)': ('arcade_s', 1.0, 'vasomim'),
     }.items():
         found = re.search(said, text)
