@@ -71,11 +71,20 @@ def test_cells_that_other_inputs_leave_behind_are_counted_with_the_input(tmp_pat
     study = Study(tmp_path, 'quick', 2)
     assert study.run()[0] == 0
     study.entries.write_text(study.entries.read_text().replace('title: Fast,', 'title: Fast, version: 2,'))
+    # A plan says the same of the whole study, and leaves none behind.
+    command = [sys.executable, str(ROOT / 'benchmark' / 'run.py'), 'plan', '--entries', str(study.entries)]
+    command += ['--protocol', 'tiny', '--results', str(study.store.folder), '--work-dir', str(tmp_path / 'work')]
+    command += ['--no-estimate', '--only', 'method=one']
+    planned = subprocess.run(command, env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True)
+    assert '4 finished cells were computed from other inputs' in planned.stdout, planned.stderr
     status, output = study.run('--only', 'method=one')
     assert status == 0
     assert '4 finished cells were computed from other inputs' in output and 'version of the task (4)' in output
     status, output = study.run('--only', 'method=two')
     assert status == 0 and 'other inputs' not in output
+    (study.store.folder / 'studies' / 'tiny.json').write_text('{')  # It is written anew.
+    status, output = study.run()
+    assert status == 0 and len(study.store.study('tiny')) == 4, output
 
 
 def test_killed_runs_end_as_an_undisturbed_one(tmp_path) -> None:

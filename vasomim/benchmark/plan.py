@@ -337,12 +337,16 @@ def left_behind(plan: Plan, store: Store) -> str | None:
     """
     jobs = {job.place: job for job in plan.cells}
     pretrainings = {job.name: job.inputs for job in plan.pretrainings}
-    theirs = {weights_input(item.inputs): item.inputs for item in store.pretrainings(None)}
+    try:
+        names = store.study(plan.protocol.name)
+        theirs = {weights_input(item.inputs): item.inputs for item in store.pretrainings(None)}
+    except StoreError:  # What is damaged is named elsewhere.
+        return None
     reasons: Counter[str] = Counter()
     cells = 0
-    for place, name in store.study(plan.protocol.name).items():
+    for place, name in names.items():
         job, cell = jobs.get(place), None
-        with contextlib.suppress(StoreError):  # A damaged one is named elsewhere.
+        with contextlib.suppress(StoreError):
             cell = store.cell(name)
         if job is None or job.name == name or cell is None or cell.status != FINISHED:
             continue

@@ -173,6 +173,13 @@ def planned(options: argparse.Namespace) -> tuple[Entries, Plan, Executor, Setti
     return entries, make_plan(entries, protocol, settings), executor, settings
 
 
+def whole_study(options: argparse.Namespace, entries: Entries, plan: Plan, settings: Settings) -> Plan:
+    """Return the plan of the study that a selection takes part in: its report leaves out cells of earlier settings."""
+    from vasomim.benchmark.plan import make_plan
+
+    return make_plan(entries, study(options, ())[1], settings) if options.only else plan
+
+
 def needs_libraries(entries: Entries, protocol: Protocol) -> bool:
     """Return whether anything is trained: a task that is a function may do without."""
     kinds = {entries.method(name).kind for name in protocol.methods}
@@ -258,7 +265,7 @@ def show_plan(options: argparse.Namespace) -> int:
     from vasomim.benchmark.run import left_of
     from vasomim.benchmark.store import Store
 
-    _, plan, executor, _ = planned(options)
+    entries, plan, executor, settings = planned(options)
     results, work_dir = places(options)
     for damage in Store(results).damaged():
         say(f'damaged: {damage}')
@@ -276,7 +283,7 @@ def show_plan(options: argparse.Namespace) -> int:
         if job.config:
             job.write()
     rich.print(table)
-    if lost := left_behind(plan, Store(results)):
+    if lost := left_behind(whole_study(options, entries, plan, settings), Store(results)):
         print(lost)
     print(f'resolved configs: {work_dir}/cells/NAME/config.py and {work_dir}/pretrainings/NAME/config.py')
     if found is not None:
@@ -328,7 +335,7 @@ def carry_out(options: argparse.Namespace) -> int:
         ConfigError: If data or checkpoints are missing.
     """
     from vasomim.benchmark.claims import Claim
-    from vasomim.benchmark.plan import left_behind, make_plan
+    from vasomim.benchmark.plan import left_behind
     from vasomim.benchmark.run import compare, left_of, run_jobs, write_queue
     from vasomim.benchmark.store import Store
 
@@ -344,8 +351,7 @@ def carry_out(options: argparse.Namespace) -> int:
         )
     for path, error in Store(results).set_aside_damaged():
         say(f'set aside as {path}: {error.what} Its cell is computed again.')
-    # A selection takes part in the whole study, whose report leaves out cells of earlier settings.
-    whole = make_plan(entries, study(options, ())[1], settings) if options.only else plan
+    whole = whole_study(options, entries, plan, settings)
     if lost := left_behind(whole, Store(results)):
         say(lost)
     Store(results).write_study(whole.protocol.name, {cell.place: cell.name for cell in whole.cells})
