@@ -9,7 +9,12 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, XRayAngiographicImageStorage, generate_uid
 
-PATIENT = {'PatientName': 'Doe^Jane', 'PatientID': 'MRN-4711', 'PatientBirthDate': '19500102'}
+PATIENT = {
+    'PatientName': 'Doe^Jane',
+    'PatientID': 'MRN-4711',
+    'PatientBirthDate': '19500102',
+    'InstitutionName': 'Hospital of Somewhere',
+}
 
 
 def write_dicom(path: Path, frames: np.ndarray | None, bits: int = 8, rle: bool = False, **attributes: Any) -> Path:

@@ -12,17 +12,14 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.uid import BasicTextSRStorage, MediaStorageDirectoryStorage
 
+from tests.dicoms import PATIENT, write_dicom
 from tests.finetuned import write_checkpoint
 from vasomim.cli import main
 from vasomim.errors import DatasetError
 from vasomim.notice import NOTICE, encode_png
 from vasomim.predictor import Prediction, Predictor
-
-pytest.importorskip('pydicom')
-from pydicom.uid import BasicTextSRStorage, MediaStorageDirectoryStorage
-
-from tests.dicoms import PATIENT, write_dicom
 
 SECRETS = [*PATIENT.values(), 'Doe', 'Jane']
 
