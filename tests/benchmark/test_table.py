@@ -13,7 +13,7 @@ import pytest
 
 from tests.benchmark.results import ENTRIES, IMAGES, PROTOCOL, fill, pretraining_of
 from vasomim.benchmark.jobs import weights_input
-from vasomim.benchmark.markdown import main_rows
+from vasomim.benchmark.markdown import crossed_rows, main_rows
 from vasomim.benchmark.paired import Paired
 from vasomim.benchmark.store import Store, StoreError, name_of
 from vasomim.benchmark.table import Leaderboard, add_comparisons, build
@@ -138,6 +138,10 @@ def test_what_the_study_leaves_out_is_neither_missing_nor_ranked_nor_in_a_family
     again = next(line for line in lines if line[0] == 'MAE_AGAIN')
     assert again[header.index('XCAV DSC')] == again[header.index('Mean rank')] == 'left out'
     assert again[header.index('ARCADE-V DSC')].startswith('5')
+    header, lines = crossed_rows(table.as_dict(), 'subgroups')
+    shown = {(line[0], line[2], line[4]): line[header.index('MAE_AGAIN')] for line in lines}
+    assert shown['XCAV', 'thin', 'DSC'] == 'left out'
+    assert shown['ARCADE-V', 'thin', 'DSC'].startswith('50') and shown['ARCADE-V', 'thin', 'clDice'] == 'missing'
 
 
 def test_a_score_of_the_whole_set_is_compared_by_what_exists_per_image(table: Leaderboard) -> None:

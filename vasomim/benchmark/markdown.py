@@ -185,6 +185,7 @@ def crossed_rows(table: Table, part: str) -> tuple[list[str], list[list[str]]]:
     """
     keys = {'subgroups': ('task', 'subgroup', 'group'), 'cross': ('trained', 'tested')}[part]
     names, tasks = titles(table), titles(table, 'tasks')
+    planned = {(row['task'], row['method']) for row in table['results']}
     found: dict[tuple[str, ...], dict[str, Table]] = {}
     for row in table[part]:
         found.setdefault((*(row[key] for key in keys), row['metric']), {})[row['method']] = row
@@ -192,7 +193,7 @@ def crossed_rows(table: Table, part: str) -> tuple[list[str], list[list[str]]]:
     lines = []
     for place, rows in found.items():
         images = [str(max(row['images'] or 0 for row in rows.values()))] if part == 'subgroups' else []
-        values = [with_deviation(rows.get(name)) for name in shown]
+        values = [with_deviation(rows.get(name)) if (place[0], name) in planned else LEFT_OUT for name in shown]
         lines.append([*(tasks.get(key, str(key)) for key in place[:-1]), *images, place[-1], *values])
     head = [*(key.capitalize() for key in keys), *(['Images'] if part == 'subgroups' else []), 'Metric']
     return [*head, *(names[name] for name in shown)], lines
