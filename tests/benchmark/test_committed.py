@@ -21,31 +21,49 @@ FOLDER = Path(__file__).parents[2] / 'benchmark'
 ENCODER = FOLDER / 'encoders' / 'vasomim_tiny_arcade.safetensors'
 
 
-def test_every_committed_cell_is_whole_and_planned() -> None:
-    store, protocol = Store(FOLDER / 'results'), load_entries().protocol('arcade_cpu')
-    cells = store.cells()
-    assert cells
-    for cell in cells:
-        assert protocol.plans(cell.task, cell.method, cell.label_fraction) and cell.seed in protocol.seeds
-        scores = store.scores(cell)  # Reads the table, and checks its hash.
+STORE = Store(FOLDER / 'results')
+
+
+def test_every_committed_cell_is_whole_and_part_of_a_study() -> None:
+    cells = {cell.cell: cell for cell in STORE.cells()}
+    named = [(study, place, name) for study in STORE.studies() for place, name in STORE.study(study).items()]
+    assert named and {name for _, _, name in named} == set(cells)
+    for study, place, name in named:
+        protocol = load_entries().protocol(study)
+        task, method, share, seed = place
+        assert cells[name].place == place and protocol.plans(task, method, share) and seed in protocol.seeds
+    for cell in cells.values():
+        scores = STORE.scores(cell)  # Reads the table, and checks its hash.
         for metric, values in scores.values.items():
             assert cell.scores[metric] == pytest.approx(values.mean(), abs=1e-6), (cell.cell, metric)
 
 
-def test_cells_start_from_the_encoder_of_their_pretraining_and_those_of_a_task_from_the_same() -> None:
-    store = Store(FOLDER / 'results')
-    encoders = {weights_input(item.inputs): (item.method, item.weights) for item in store.pretrainings()}
-    used: dict[tuple[str, str], set[str | None]] = {}
-    for cell in store.cells():
-        used.setdefault((cell.task, cell.method), set()).add((cell.weights or {}).get('file_sha256'))
+def test_cells_start_from_the_encoder_of_their_pretraining() -> None:
+    pretrainings = {weights_input(item.inputs): item for item in STORE.pretrainings()}
+    for cell in STORE.cells():
         if cell.weights is None:
             assert cell.inputs['weights'] == SCRATCH and cell.method == 'scratch'
             continue
-        method, weights = encoders[cell.inputs['weights']]
-        assert method == cell.method and weights is not None
-        assert cell.weights['file_sha256'] == weights['file_sha256'], cell.cell
-    assert all(len(found) == 1 for found in used.values())
-    assert used['arcade_v', 'vasomim'] == {file_sha256(ENCODER)}
+        pretraining = pretrainings[cell.inputs['weights']]
+        assert pretraining.method == cell.method and pretraining.weights is not None
+        assert cell.weights['file_sha256'] == pretraining.weights['file_sha256'], cell.cell
+
+
+@pytest.mark.parametrize('study', STORE.studies())
+def test_seeds_share_an_encoder_or_have_one_each_as_the_study_says(study: str) -> None:
+    cells = {cell.cell: cell for cell in STORE.cells()}
+    used: dict[tuple[str, str], list[str]] = {}
+    for (task, method, _, _), name in STORE.study(study).items():
+        if (weights := cells[name].weights) is not None:
+            used.setdefault((task, method), []).append(weights['file_sha256'])
+    per_seed = load_entries().protocol(study).per_seed
+    assert used and all(len(set(found)) == (len(found) if per_seed else 1) for found in used.values())
+
+
+def test_the_committed_encoder_is_the_one_that_the_results_name() -> None:
+    cells = {cell.cell: cell for cell in STORE.cells()}
+    first = cells[STORE.study('arcade_cpu')['arcade_v', 'vasomim', 1.0, 0]]
+    assert first.weights is not None and first.weights['file_sha256'] == file_sha256(ENCODER)
     assert file_sha256(ENCODER) in (FOLDER / 'encoders' / 'README.md').read_text(encoding='utf-8')
 
 

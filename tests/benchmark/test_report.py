@@ -15,7 +15,7 @@ import pytest
 from tests.benchmark.results import ENTRIES, PROTOCOL, fill
 from vasomim.benchmark.entries import benchmark_folder
 from vasomim.benchmark.latex import escape
-from vasomim.benchmark.report import BEGIN, END, check_leaderboard, with_table, write_leaderboard
+from vasomim.benchmark.report import check_leaderboard, markers, with_table, write_leaderboard
 from vasomim.benchmark.store import Store
 from vasomim.benchmark.table import build, read_reported
 from vasomim.cli import main
@@ -137,14 +137,16 @@ def test_reported_figures_are_shown_apart(store: Store) -> None:
 
 def test_the_table_goes_between_the_markers_and_nowhere_else(store: Store) -> None:
     table = build(store, PROTOCOL, ENTRIES).as_dict()
-    once = with_table(f'# Title\n{BEGIN}\nold\n{END}\nrest', table)
+    begin, end = markers('study')
+    other = '\n'.join(markers('another'))  # A text may hold the tables of several studies.
+    once = with_table(f'# Title\n{begin}\nold\n{end}\n{other}\nrest', table)
     assert once == with_table(once, table)
     assert once.startswith('# Title\n')
-    assert once.endswith('\nrest')
+    assert once.endswith(f'\n{other}\nrest')
     assert 'VASOMIM' in once
     assert 'old' not in once
     with pytest.raises(ConfigError, match='not marked'):
-        with_table('no markers', table)
+        with_table(f'no markers but\n{other}', table)
 
 
 def test_a_card_of_each_method(pages: Path) -> None:
@@ -162,7 +164,7 @@ def test_an_empty_store_gives_a_page_that_says_so(tmp_path: Path) -> None:
     assert '## Tie groups' not in text and '## Comparisons' not in text
     page = (tmp_path / 'leaderboard.html').read_text(encoding='utf-8')
     assert 'none of its 72 cells has a result' in page and 'Overview' not in page and '<h2>Charts' not in page
-    readme = with_table(f'{BEGIN}\n{END}', build(Store(tmp_path / 'none'), PROTOCOL, ENTRIES).as_dict())
+    readme = with_table('\n'.join(markers('study')), build(Store(tmp_path / 'none'), PROTOCOL, ENTRIES).as_dict())
     assert 'none of its 72 cells' in readme and '|' not in readme
 
 

@@ -14,7 +14,6 @@ from vasomim.benchmark.table import build, read_reported
 from vasomim.errors import ConfigError
 
 PICTURES = 'pictures'  # Folder beside the pages.
-BEGIN, END = '<!-- leaderboard: begin -->', '<!-- leaderboard: end -->'
 
 
 def render(table: Table, pictures: Path | None = None) -> dict[str, str]:
@@ -83,14 +82,20 @@ def check_leaderboard(
     return differing
 
 
+def markers(study: str) -> tuple[str, str]:
+    """Return the lines between which a text holds the main table of a study."""
+    return f'<!-- leaderboard {study}: begin -->', f'<!-- leaderboard {study}: end -->'
+
+
 def with_table(readme: str, table: Table, where: str | Path = 'README.md') -> str:
-    """Return a text with the main table between its two markers, or with what runs it where there is no result yet.
+    """Return a text with the main table between its study's markers, or with what runs it where there is no result yet.
 
     Raises:
         ConfigError: If the markers are not there once each.
     """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise ConfigError(where, 'the place of the table is not marked.', f'Write {BEGIN} and {END} on lines.')
-    head, rest = readme.split(BEGIN)
+    begin, end = markers(table['protocol'])
+    if readme.count(begin) != 1 or readme.count(end) != 1 or readme.index(begin) > readme.index(end):
+        raise ConfigError(where, 'the place of the table is not marked.', f'Write {begin} and {end} on lines.')
+    head, rest = readme.split(begin)
     shown = grid(*main_rows(table)) if found_cells(table)[0] else f'{progress(table)}\n'
-    return f'{head}{BEGIN}\n{shown}{END}{rest.split(END)[1]}'
+    return f'{head}{begin}\n{shown}{end}{rest.split(end)[1]}'

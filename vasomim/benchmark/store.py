@@ -262,6 +262,10 @@ class Store:
         write_atomically(path, format_record(vars(pretraining)))
         return pretraining
 
+    def studies(self) -> list[str]:
+        """Return the names of the studies of which something was run."""
+        return sorted(path.stem for path in (self.folder / STUDIES).glob('*.json'))
+
     def study(self, protocol: str) -> dict[Place, str]:
         """Return the names of a study's cells, as its last run planned them; empty where none has run.
 
