@@ -112,6 +112,45 @@ def test_the_rate_of_a_resumed_run_wins_over_the_config(toy, tmp_path, capsys):
     assert 'the learning rate of the resumed run is kept: 5.00e-02' in capsys.readouterr().out
 
 
+SCHEDULES = {
+    'ours': [{'type': 'WarmupCosineLR', 'warmup': 0.25}],
+    'cosine': [
+        {'type': 'LinearLR', 'start_factor': 0.1, 'end': 2},
+        {'type': 'CosineAnnealingLR', 'begin': 2, 'end': 4},
+    ],
+    'steps': [{'type': 'MultiStepLR', 'milestones': [1, 3]}],
+}
+
+
+@pytest.mark.parametrize('batch', [2, 6, 12])
+@pytest.mark.parametrize('schedule', SCHEDULES)
+@pytest.mark.parametrize('accumulation', [1, 2])
+def test_after_an_epoch_a_run_goes_on_in_epochs_of_another_length(toy, tmp_path, schedule, batch, accumulation):
+    """Batches of 4 make three iterations; the rates are those of a run that had the other batch from the start."""
+
+    def train(work_dir: Path, batch: int, **changes: object) -> tuple[list[float], PretrainRunner]:
+        rates: list[float] = []
+        each = [{'convert_to_iter_based': True, 'by_epoch': True, **item} for item in SCHEDULES[schedule]]
+        config = toy.config(work_dir, epochs=4, batch=batch, param_scheduler=each, **changes)
+        config['optim_wrapper'] = {**config['optim_wrapper'], 'accumulative_counts': accumulation}
+        config['custom_hooks'] = [*config.get('custom_hooks', []), RecordRate(rates)]
+        runner = PretrainRunner(**config)
+        if 'custom_hooks' in changes:
+            with pytest.raises(KeyboardInterrupt):
+                runner.train()
+        else:
+            runner.train()
+        return rates, runner
+
+    expected, straight = train(tmp_path / 'straight', batch)
+    train(tmp_path / 'run', 4, custom_hooks=[StopHook(epoch=2)])
+    found, resumed = train(tmp_path / 'run', batch, resume=True)
+    assert resumed.iter == straight.iter == resumed.max_iters
+    half = len(expected) // 2
+    assert len(found) == half
+    assert found == pytest.approx(expected[half:], rel=1e-6)
+
+
 class RecordRate(Hook):
     def __init__(self, rates: list[float]) -> None:
         self.rates = rates

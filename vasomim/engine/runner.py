@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import pickle
 import re
@@ -23,6 +24,8 @@ from torch.utils.data import DataLoader
 from vasomim.cores import cores
 from vasomim.engine.allocator import keep_freed_memory
 from vasomim.engine.compilation import compile_parts
+from vasomim.engine.loop import ResumableTrainLoop
+from vasomim.engine.schedule import stretch
 from vasomim.engine.seeding import start_worker
 from vasomim.engine.terminal import count, replace_terminal_handler, tell
 from vasomim.errors import CheckpointError, ConfigError
@@ -252,9 +255,33 @@ class PretrainRunner(Runner):
                 'Resume with the config that it was trained with, or start from its weights: '
                 '--cfg-options load_from=CHECKPOINT.',
             ) from error
+        self.count_in_epochs_of(len(self.train_dataloader))
         sampler = self.train_dataloader.batch_sampler.sampler  # Built before the checkpoint's seed was known.
         if hasattr(sampler, 'seed'):
             sampler.seed = self.seed
+
+    def count_in_epochs_of(self, length: int) -> None:
+        """Count iterations in epochs of another length than those of the checkpoint, at the end of one of them.
+
+        The batch size, the number of processes or the data may have changed. Schedules that count iterations go on at
+        the same share of the training, and end with it.
+
+        Args:
+            length: Iterations of an epoch from here on.
+        """
+        loop = self.train_loop
+        if not isinstance(loop, ResumableTrainLoop) or loop.position or not loop.iter:
+            return
+        before, now = loop.iter, loop.epoch * length
+        if before == now:
+            return
+        loop._iter = now
+        built: Any = self.param_schedulers or []
+        schedulers = itertools.chain(*built.values()) if isinstance(built, dict) else built
+        for scheduler in schedulers:
+            if not scheduler.by_epoch:
+                stretch(scheduler, now / before)
+        tell(self.logger, f'an epoch has {count(length, "iteration")} now, and had {before // loop.epoch}')
 
     def load_checkpoint(self, filename: str, map_location: Any = 'cpu', strict: bool = False, **kwargs: Any) -> dict:
         """Load weights; to resume, they must fit the model completely.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
@@ -76,6 +77,25 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         else:
             factor = 0.5 * (1 + math.cos(math.pi * (step - self.warmup_steps) / (total - self.warmup_steps)))
         return [base * factor for base in self.base_values]
+
+
+def stretch(scheduler: _ParamScheduler, factor: float) -> None:
+    """Let a schedule in iterations, of mmengine or ours, take another number of them and stand at the same share.
+
+    Args:
+        scheduler: Changed in place.
+        factor: New over old iterations, > 0.
+    """
+    for name in ('begin', 'end', 'T_max', 'total_iters', 'step_size', '_global_step'):
+        steps = getattr(scheduler, name, None)
+        if steps is not None and steps < INF:
+            setattr(scheduler, name, round(steps * factor))
+    if hasattr(scheduler, 'milestones'):
+        scheduler.milestones = Counter({round(step * factor): times for step, times in scheduler.milestones.items()})
+    if isinstance(scheduler, WarmupCosineLR):
+        scheduler.warmup_steps *= factor
+    taken = scheduler._global_step - scheduler.begin
+    scheduler.last_step = max(-1, min(taken, scheduler.end - scheduler.begin - 1))
 
 
 @PARAM_SCHEDULERS.register_module()
