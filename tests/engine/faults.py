@@ -68,7 +68,9 @@ SCENARIOS = {
         )
         for workers in (0, 2, 4)
     },
-    'killed_between_save_and_validation': Scenario((('before_val', PER_EPOCH, KILL),), EPOCHWISE),
+    'killed_between_save_and_validation': Scenario(
+        (('before_val', PER_EPOCH, KILL), ('before_train_iter', PER_EPOCH, KILL)), EPOCHWISE
+    ),
     'killed_in_saving': Scenario((('before_save_checkpoint', 9, KILL),), EVERY),
     'stopped': Scenario((('after_train_iter', 4, TERM), ('after_train_iter', PER_EPOCH - 1, TERM)), EPOCHWISE),
     'stopped_twice': Scenario((('after_train_iter', 4, TERM),), EPOCHWISE, repeats=2),

@@ -62,6 +62,19 @@ def test_a_repeated_signal_is_the_same_one_and_a_later_one_ends_at_once(
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
+def test_a_loop_that_cannot_save_anywhere_leaves_the_signal_alone(toy, tmp_path, handler, capsys):
+    class Once(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config = toy.config(tmp_path, custom_hooks=[Once()])
+    config['train_cfg'] = {'type': 'IterBasedTrainLoop', 'max_iters': 4}
+    with pytest.raises(EndedAtOnce):
+        PretrainRunner(**config).train()
+    assert 'IterBasedTrainLoop saves nothing at SIGTERM' in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
 @pytest.mark.parametrize('processes', [1, 2])
 @pytest.mark.parametrize('accumulation', [1, 2, 3, 10, 16])
 def test_every_epoch_has_places_to_save_at(tmp_path, monkeypatch, processes, accumulation):

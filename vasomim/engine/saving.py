@@ -58,11 +58,16 @@ class SafeCheckpointHook(CheckpointHook):
         self.handler: Any = None
 
     def before_train(self, runner: Runner) -> None:
-        """Listen for SIGTERM."""
+        """Listen for SIGTERM, where something can be saved at it."""
         super().before_train(runner)
         self.asked_at, self.saved_at, self.saved_iteration = None, time.monotonic(), runner.iter
         self.within = list(Path(self.out_dir).glob('iter_*.pth')) if self.by_epoch else []
-        if threading.current_thread() is threading.main_thread():
+        if runner.iter > 0:  # So that a best score, found by a validation that is made up for, is saved with its epoch.
+            self.last_ckpt = runner.message_hub.get_info('last_ckpt')
+        if not isinstance(runner.train_loop, ResumableTrainLoop):
+            name = type(runner.train_loop).__name__
+            tell(runner.logger, f'{name} saves nothing at SIGTERM, nor by minutes; ResumableTrainLoop does')
+        elif threading.current_thread() is threading.main_thread():
             self.handler = signal.signal(signal.SIGTERM, self.ask_to_stop) or signal.SIG_DFL
 
     def close(self, runner: Runner) -> None:
