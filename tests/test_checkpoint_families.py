@@ -254,6 +254,16 @@ def test_layer_scale_is_folded_to_the_last_bit_of_the_product(tmp_path: Path) ->
     assert not any('gamma' in name or 'scale' in name for name in tensors)
 
 
+def test_patches_of_another_size_are_an_error_though_almost_all_tensors_fit(tmp_path: Path) -> None:
+    path = stored(hf('Dinov2Model', 56, patch_size=14), tmp_path / 'dinov2.safetensors')
+    encoder = PlainViT(arch=ARCH, patch_size=16, img_size=64)
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    message = r'patch_embed\.projection\.weight is of shape \[24, 3, 14, 14\], where the model has \[24, 3, 16, 16\]'
+    with pytest.raises(CheckpointError, match=message):
+        load_encoder(encoder, path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+
+
 def test_registers_are_an_error_until_they_are_dropped(tmp_path: Path, capsys) -> None:
     path = stored(hf('Dinov2WithRegistersModel', 56, patch_size=14), tmp_path / 'registers.safetensors')
     with pytest.raises(CheckpointError, match=r'cannot hold embeddings\.register_tokens(.|\n)*--drop register_tokens'):

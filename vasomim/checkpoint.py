@@ -231,9 +231,26 @@ def load_weights(module: nn.Module, source: str | Path, least: float = 1.0) -> L
 
 
 def load_tensors(
-    module: nn.Module, tensors: dict[str, Tensor], source: str, least: float = 1.0, resized: Sequence[str] = ()
+    module: nn.Module,
+    tensors: dict[str, Tensor],
+    source: str,
+    least: float = 1.0,
+    resized: Sequence[str] = (),
+    needed: Sequence[str] = (),
 ) -> LoadReport:
-    """Load tensors by our names, of which some were ``resized``, into a module; see :func:`load_weights`."""
+    """Load tensors by our names into a module, as :func:`load_weights`.
+
+    Args:
+        module: Changed in place.
+        tensors: By name.
+        source: Where they come from.
+        least: Share of the module's tensors that must match, in [0, 1].
+        resized: Names of those that were resized.
+        needed: Names of those that must match where the module has them, whatever their share.
+
+    Raises:
+        CheckpointError: If one of them does not, or fewer match; the module is then unchanged.
+    """
     own = module.state_dict()
     fitting = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
     report = LoadReport(
@@ -249,6 +266,13 @@ def load_tensors(
             source,
             f'it belongs to another architecture: {_first_misfit(report, own, tensors)} ({report}).',
             _size_cure(module, own, tensors),
+        )
+    for name in (name for name in needed if name in own and name not in fitting):
+        shape = f'of shape {list(tensors[name].shape)}' if name in tensors else 'missing'
+        raise CheckpointError(
+            source,
+            f'its {name} is {shape}, where the model has {list(own[name].shape)}.',
+            'Set model.backbone to what it was trained with, such as --cfg-options model.backbone.patch_size=14.',
         )
     module.load_state_dict(fitting, strict=False)
     print_log(str(report), logger='current')

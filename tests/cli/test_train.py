@@ -222,6 +222,10 @@ def test_nan_ends_with_iteration_frames_and_cure(config, tmp_path, capsys):
             '  Set both alike: --cfg-options train_dataloader.dataset.pipeline.2.size=96 val_data',
         ),
         (['--resume', 'nowhere/epoch_3.pth'], 'nowhere/epoch_3.pth: there is no such checkpoint'),
+        (
+            ['--init', 'unext_s', '--cfg-options', 'load_from=other.pth'],
+            '--init: it contradicts load_from=other.pth.\n  Pass one of the two.',
+        ),
     ],
 )
 def test_slips_are_errors_before_anything_is_built(config, tmp_path, capsys, arguments, message):

@@ -335,12 +335,15 @@ def use_encoder(cfg: Config, source: str) -> None:
 
     Raises:
         CheckpointError: If there is no such checkpoint.
-        ConfigError: If the model has no encoder, or its parameters are divided among processes before it is loaded.
+        ConfigError: If the model has no encoder, other weights are loaded into the whole model, or its parameters are
+            divided among processes before it is loaded.
     """
     from vasomim.checkpoint import find_weights
 
     if 'backbone' not in cfg.model:
         raise ConfigError('--init', f'the {cfg.model.type} of {cfg.filename} has no encoder.', 'Leave it out.')
+    if cfg.get('load_from') and not cfg.get('resume'):
+        raise ConfigError('--init', f'it contradicts load_from={cfg.load_from}.', 'Pass one of the two.')
     if cfg.get('runner_type') == 'ShardedRunner':
         cure = f'Write {source} as .pth by `vasomim convert`, and pass --cfg-options load_from=CONVERTED.pth.'
         raise ConfigError('--init', 'ShardedRunner divides the encoder before it is loaded.', cure)

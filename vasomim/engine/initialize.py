@@ -21,6 +21,7 @@ from vasomim.models.rotary_vit import RotaryViT
 from vasomim.registry import HOOKS
 
 PREFIX = 'backbone.'
+NEEDED = ('patch_embed.projection.weight', 'cls_token', 'pos_embed')  # Few tensors, without which none of use is left.
 
 
 @HOOKS.register_module()
@@ -61,8 +62,8 @@ def load_encoder(backbone: nn.Module, source: str | Path, least: float = LEAST) 
         least: Share of the encoder's tensors that must match, in [0, 1].
 
     Raises:
-        CheckpointError: If fewer match, one has rotary positions and the other has not, or the grid of the positions
-            is not known.
+        CheckpointError: If fewer match, or not the patch embedding, the class token and the positions; if one has
+            rotary positions and the other has not; or if the grid of the positions is not known.
     """
     rotary = isinstance(backbone, RotaryViT)
     checkpoint = read_checkpoint(source, rotary=rotary)
@@ -82,4 +83,4 @@ def load_encoder(backbone: nn.Module, source: str | Path, least: float = LEAST) 
         from_grid = source_grid(checkpoint, positions, source)
         tensors = {**tensors, 'pos_embed': resize_positions(positions, from_grid, tuple(grid), prefix=1)}
         resized.append('pos_embed')
-    return load_tensors(backbone, tensors, str(source), least, resized)
+    return load_tensors(backbone, tensors, str(source), least, resized, NEEDED)
