@@ -19,7 +19,8 @@ class SkippedFramesHook(Hook):
     """Collects the ``skipped`` paths of the samples and lists them in ``skipped_frames.txt`` of the work directory.
 
     A dataset with ``skip_corrupt=True`` names, in a sample's ``skipped``, the corrupt frames in whose place the sample
-    stands. A resumed run adds to the list. All processes' frames are in it.
+    stands. It enters the list at once, so that a run that is killed loses none; after each epoch the list is sorted,
+    and its length told. A resumed run adds to it. All processes' frames are in it.
     """
 
     priority = 'BELOW_NORMAL'
@@ -31,6 +32,8 @@ class SkippedFramesHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Take up the list of the run that is resumed."""
         path = self.path(runner)
+        if runner.iter == 0 and runner.rank == 0:
+            path.unlink(missing_ok=True)
         resumed = runner.iter > 0 and path.is_file()
         self.listed = set(path.read_text(encoding='utf-8').splitlines()) if resumed else set()
         self.skipped = set(self.listed)
@@ -39,11 +42,11 @@ class SkippedFramesHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
         """Collect from a batch."""
-        self.collect(data_batch)
+        self.collect(runner, data_batch)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Collect from a batch of held-out frames."""
-        self.collect(data_batch)
+        self.collect(runner, data_batch)
 
     def after_train_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write the list."""
@@ -53,10 +56,13 @@ class SkippedFramesHook(Hook):
         """Write the list."""
         self.write(runner)
 
-    def collect(self, data_batch: Any) -> None:
-        """Add what the samples of a batch report."""
-        for sample in samples_of(data_batch):
-            self.skipped.update(map(str, sample.metainfo.get('skipped') or ()))
+    def collect(self, runner: Runner, data_batch: Any) -> None:
+        """Add what the samples of a batch report, to the file as well."""
+        reported = [str(name) for sample in samples_of(data_batch) for name in sample.metainfo.get('skipped') or ()]
+        if new := sorted(set(reported) - self.skipped):
+            self.skipped.update(new)
+            with open(self.path(runner), 'a', encoding='utf-8') as file:
+                file.write(''.join(f'{name}\n' for name in new))
 
     def write(self, runner: Runner) -> None:
         """Write the list of all processes if it has grown, and say how long it is; called in every process."""
