@@ -75,8 +75,9 @@ def test_each_layer_learns_slower_than_the_one_behind_it():
     assert found['layer_4_no_decay']['params'] == ['backbone.ln1.bias', 'backbone.ln1.weight', 'head.bias']
 
 
-def test_named_parameters_are_spared_from_decay():
-    found = groups(Classifier(), no_decay=['cls_token'])
+@pytest.mark.parametrize('names', ['cls_token', ['cls_token']])
+def test_named_parameters_are_spared_from_decay(names):
+    found = groups(Classifier(), no_decay=names)
     assert 'backbone.cls_token' in found['all_no_decay']['params']
 
 

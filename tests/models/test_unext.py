@@ -45,6 +45,16 @@ def test_logits_have_the_size_of_the_frame() -> None:
         model(torch.zeros(1, 3, 64, 64), [], mode='los')
 
 
+def test_convolutions_start_with_the_variance_of_he_by_what_a_value_feeds() -> None:
+    torch.manual_seed(0)
+    convolutions = {name: item for name, item in UNeXt().named_modules() if isinstance(item, torch.nn.Conv2d)}
+    assert {item.groups > 1 for item in convolutions.values()} == {True, False}
+    for name, item in convolutions.items():
+        feeds = item.kernel_size[0] * item.kernel_size[1] * item.out_channels / item.groups
+        if item.weight.numel() > 500:
+            assert item.weight.std().item() == pytest.approx((2 / feeds) ** 0.5, rel=0.1), name
+
+
 def test_it_learns_to_find_dark_lines() -> None:
     torch.manual_seed(0)
     frames, samples = batch(4)

@@ -30,7 +30,7 @@ class LayerDecayOptimWrapperConstructor:
     Args:
         optim_wrapper_cfg: ``optimizer`` (with ``lr``), and the options of the ``OptimWrapper`` (``type`` included).
         paramwise_cfg: ``layer_decay``: factor on the learning rate from one layer to the one before, in (0, 1], 1.0 =
-            none. ``no_decay``: names of further parameters without weight decay, such as ('cls_token',).
+            none. ``no_decay``: name or names of further parameters without weight decay, such as ('cls_token',).
             ``backbone``: prefix of the ViT in the model, 'backbone' unless said.
 
     Raises:
@@ -51,7 +51,8 @@ class LayerDecayOptimWrapperConstructor:
         self.wrapper_cfg = dict(optim_wrapper_cfg)
         self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer'))
         self.layer_decay = float(options.get('layer_decay', 1.0))
-        self.no_decay = tuple(options.get('no_decay', ()))
+        no_decay = options.get('no_decay', ())
+        self.no_decay = (no_decay,) if isinstance(no_decay, str) else tuple(no_decay)
         self.prefix = options.get('backbone', 'backbone') + '.'
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -239,9 +240,10 @@ def _per_pixel(layer: nn.Module, features: Tensor) -> Tensor:
 
 
 def _initialize(module: nn.Module) -> None:
-    """He initialization of convolutions, truncated normal of linear layers."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode='fan_out')
+    """He initialization of convolutions by what a value feeds, truncated normal of linear layers."""
+    if isinstance(module, nn.Conv2d):  # PyTorch's own takes a depth-wise convolution for one that feeds all channels.
+        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
     elif isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
     if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
