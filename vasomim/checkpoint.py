@@ -27,6 +27,7 @@ from vasomim.stored_config import check_buildable, parse_config
 SHIPPED = Path(__file__).parent / 'weights'
 NUMBERED = re.compile(r'(?!best_).*_(\d+)\.pth')  # What a run writes as it goes: epoch_3.pth, iter_500.pth
 LEAST = 0.95  # Share of an encoder's tensors without which it is not loaded or converted.
+NEEDED = ('patch_embed.projection.weight', 'cls_token', 'pos_embed')  # Few, but without them the others are of no use.
 TASKS = {'mmseg': 'segmentation', 'mmdet': 'detection'}  # Downstream tasks by the scope of their configs.
 SIZES = {192: 'tiny', 384: 'small', 768: 'base', 1024: 'large', 1280: 'huge'}  # Plain ViTs by their width.
 WRAPPER = 'module.'  # Before each name where a model wrapped for several GPUs was saved.
@@ -365,9 +366,10 @@ def convert_checkpoint(
         unexpected=sorted([*left, *unnamed]),
         resized=resized,
     )
-    if len(report.missing) > (1 - LEAST) * len(wanted) or POSITIONS in report.missing:  # As rotary encoders have none.
-        cure = 'Take a checkpoint with the whole encoder.'
-        raise CheckpointError(path, f'its encoder is not whole: {report.missing[0]} is missing ({report}).', cure)
+    lacking = [name for name in report.missing if name.removeprefix('backbone.') in NEEDED]
+    if lacking or len(report.missing) > (1 - LEAST) * len(wanted):
+        cure, name = 'Take a checkpoint with the whole encoder.', [*lacking, *report.missing][0]
+        raise CheckpointError(path, f'its encoder is not whole: {name} is missing ({report}).', cure)
     config = None if resized or to not in ('vasomim', 'mmpretrain') else checkpoint.config
     if target.suffix == '.safetensors':
         save_weights(theirs, target, config)

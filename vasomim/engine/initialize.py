@@ -13,7 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from vasomim.checkpoint import LEAST, LoadReport, load_tensors, read_checkpoint, source_grid
+from vasomim.checkpoint import LEAST, NEEDED, LoadReport, load_tensors, read_checkpoint, source_grid
 from vasomim.engine.terminal import tell
 from vasomim.errors import CheckpointError
 from vasomim.families import resize_positions
@@ -21,7 +21,6 @@ from vasomim.models.rotary_vit import RotaryViT
 from vasomim.registry import HOOKS
 
 PREFIX = 'backbone.'
-NEEDED = ('patch_embed.projection.weight', 'cls_token', 'pos_embed')  # Few tensors, without which none of use is left.
 
 
 @HOOKS.register_module()
