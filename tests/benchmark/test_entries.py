@@ -105,6 +105,8 @@ def test_an_unknown_task_or_method_gets_a_suggestion(tmp_path) -> None:
     text = f'{TASK} also_test: [xcavv]}}\nprotocols:\n  - {{name: p, title: P, tasks: [t], methods: [mae]}}\n'
     with pytest.raises(ConfigError, match="Did you mean 'xcav"):
         load_entries([write(tmp_path / 'also.yaml', text)]).protocol('p')
+    with pytest.raises(ConfigError, match="also_test: 'stenosis' is detection, and 't' segmentation"):
+        load_entries([write(tmp_path / 'kind.yaml', text.replace('xcavv', 'stenosis'))]).protocol('p')
 
 
 def test_cells_are_selected() -> None:

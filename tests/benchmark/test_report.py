@@ -185,3 +185,12 @@ def test_pages_of_another_study_are_not_overwritten(tmp_path, capsys):
     assert main('benchmark', ['report', '--protocol', 'arcade_cpu', *places, *options]) == 0
     text = (tmp_path / 'other/LEADERBOARD.md').read_text(encoding='utf-8')
     assert 'ARCADE-S boxes' not in text and 'One seed was planned' in text
+    assert '--protocol arcade_cpu --seeds 1 --only task=arcade_v' in text
+
+
+def test_pages_of_a_whole_study_are_not_overwritten_by_a_part_of_it(tmp_path, capsys):
+    places = ['--protocol', 'arcade_cpu', '--results', str(tmp_path / 'results')]
+    assert main('benchmark', ['report', *places]) == 0
+    assert main('benchmark', ['report', *places, '--only', 'method=mae,vasomim']) == 2
+    assert 'it holds pages of more than this part of the study.' in capsys.readouterr().err
+    assert main('benchmark', ['report', *places]) == 0

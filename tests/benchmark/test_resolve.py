@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from vasomim.benchmark.entries import load_entries
-from vasomim.benchmark.resolve import config_hash, finetuning_config, pretraining_config
-from vasomim.errors import ConfigError
+from vasomim.benchmark.resolve import Fingerprints, config_hash, finetuning_config, pretraining_config
+from vasomim.data.pack_format import INDEX
+from vasomim.errors import ConfigError, DatasetError
 
 ENTRIES = load_entries()
 TASK, METHOD = ENTRIES.task('arcade_v'), ENTRIES.method('mae')
@@ -71,3 +72,24 @@ def test_an_option_that_nothing_reads_names_its_file(data: str) -> None:
     wrong = replace(PROTOCOL, finetuning={'options': {}, 'few_labels': {0.1: {'train_cfg.max_epoch': 9}}})
     with pytest.raises(ConfigError, match=r'arcade_cpu\.yaml: .*max_epoch'):
         finetuning_config(TASK, METHOD, wrong, 0, 0.1, data)
+
+
+def test_frames_have_the_hash_of_what_the_reader_finds_packed_or_behind_links(tmp_path: Path) -> None:
+    def fingerprint(folder: Path) -> str:
+        return Fingerprints(tmp_path / 'none.json').frames(folder, None)
+
+    hashes = []
+    for number in (1, 2):
+        source, linked, packed = (tmp_path / f'{kind}{number}' for kind in ('source', 'linked', 'packed'))
+        (source / 'series').mkdir(parents=True)
+        (source / 'series/0.png').write_bytes(bytes([number]))
+        linked.mkdir()
+        (linked / 'series').symlink_to(source / 'series')
+        packed.mkdir()
+        (packed / INDEX).write_text(f'{{"shards": ["{number}"]}}')
+        assert fingerprint(linked) == fingerprint(source)
+        hashes += [fingerprint(source), fingerprint(packed)]
+    assert len(set(hashes)) == 4
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(DatasetError, match='there is no image'):
+        fingerprint(tmp_path / 'empty')

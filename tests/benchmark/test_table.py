@@ -15,6 +15,7 @@ from tests.benchmark.results import ENTRIES, IMAGES, PROTOCOL, fill, pretraining
 from vasomim.benchmark.jobs import weights_input
 from vasomim.benchmark.markdown import crossed_rows, main_rows
 from vasomim.benchmark.paired import Paired
+from vasomim.benchmark.plan import select
 from vasomim.benchmark.store import Store, StoreError, name_of
 from vasomim.benchmark.table import Leaderboard, add_comparisons, build
 
@@ -237,3 +238,32 @@ def test_a_shift_is_found_as_often_as_the_minimum_detectable_difference_says() -
             group = next(group for group in ties['groups'] if 'mae' in group)
             assert 'mae_again' in group
     assert found[0.0] <= 0.05 and found[1.0] == pytest.approx(0.8, abs=0.08) and found[2.0] > 0.99
+
+
+def test_what_is_selected_to_be_shown_changes_no_comparison(store: Store) -> None:
+    whole = build(store, PROTOCOL, ENTRIES)
+    part = build(store, select(PROTOCOL, ['task=arcade_v', 'method=vasomim,mae'], None, None), ENTRIES)
+
+    def row(table: Leaderboard) -> dict:
+        place = ('arcade_v', 1.0, 'vasomim', 'DSC')
+        return next(r for r in table.comparisons if (r['task'], r['fraction'], r['method'], r['metric']) == place)
+
+    for key in ('p', 'difference', 'detectable'):
+        assert row(part)[key] == pytest.approx(row(whole)[key]), key
+    assert len(whole.methods) > 2 and [task['planned'] for task in part.tasks] == [len(whole.methods) - 1]
+    assert row(part)['p_holm'] >= row(part)['p'] * (len(whole.methods) - 1) * 0.999 or row(part)['p_holm'] == 1
+    assert 'A part of the study' in part.notes[0] and 'A part' not in whole.notes[0]
+
+
+def test_cells_outside_the_shown_part_are_not_looked_at(store: Store) -> None:
+    """A method that has no cell on the selected task, and seeds that are no longer of the study."""
+    study = replace(PROTOCOL, left_out=({'task': ['arcade_v'], 'method': ['vasomim']},))
+    table = build(store, select(study, ['task=arcade_v', 'seed=0'], None, None), ENTRIES)
+    assert {row['method'] for row in table.results} == {'mae', 'mae_again', 'scratch'}
+    assert {row['seeds'] for row in table.results if row['fraction'] == 1.0} == {1}
+
+
+def test_a_detectors_validation_is_drawn_under_the_name_of_its_measure() -> None:
+    board = json.loads((Path(__file__).parents[2] / 'benchmark/leaderboard/leaderboard.json').read_text('utf-8'))
+    curves = [item['curve'] for item in board['convergence'] if item['task'] == 'arcade_s_boxes']
+    assert curves and all(curve[-1]['mAP'] is not None for curve in curves)

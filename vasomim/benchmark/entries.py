@@ -19,6 +19,7 @@ GROUP = 'vasomim.benchmark'
 SMOKE = 'smoke'  # The study of `--smoke`, on simulated data.
 KINDS = ('pretrain', 'checkpoint', 'scratch')
 TASKS = ('segmentation', 'detection')
+NOT_WRITTEN = ('origin', 'whole', 'changes')  # What an entry's file does not say.
 Entry = TypeVar('Entry', 'Task', 'Method', 'Protocol')
 
 
@@ -109,6 +110,8 @@ class Protocol:
         synthetic: What to simulate for a smoke run, see :mod:`vasomim.benchmark.smoke`.
         smoke: Whether the results mean nothing but that everything works.
         origin: File of the entry.
+        whole: The study of which this is a selection; None for a whole one.
+        changes: The words of the command that gave it other seeds or shares of labels.
     """
 
     name: str
@@ -124,6 +127,8 @@ class Protocol:
     synthetic: dict[str, Any] = field(default_factory=dict)
     smoke: bool = False
     origin: str = ''
+    whole: Protocol | None = None
+    changes: tuple[str, ...] = ()
 
     @property
     def per_seed(self) -> bool:
@@ -166,7 +171,7 @@ class Entries:
         protocol = chosen('protocol', name, self.protocols)
         for task in protocol.tasks:
             for other in self.task(task).also_test:
-                self.task(other)
+                self.check_further_test(self.task(task), self.task(other))
         for method in protocol.methods:
             self.method(method)
         baseline = protocol.family.get('baseline')
@@ -177,6 +182,20 @@ class Entries:
                 f'Choose one of {", ".join(protocol.methods)}.',
             )
         return protocol
+
+    @staticmethod
+    def check_further_test(task: Task, other: Task) -> None:
+        """Check that the models of a task can be tested on another one.
+
+        Raises:
+            ConfigError: If one of them is computed by a function, or they are of different kinds.
+        """
+        if task.task not in TASKS or task.task != other.task:
+            raise ConfigError(
+                f'{task.origin}: task {task.name}: also_test',
+                f"'{other.name}' is {other.task}, and '{task.name}' {task.task}.",
+                f'Both have to be {" or both ".join(TASKS)}.',
+            )
 
 
 FOLDERS: dict[str, Any] = {'tasks': Task, 'methods': Method, 'protocols': Protocol}
@@ -329,7 +348,7 @@ def parse(section: str, content: Mapping[str, Any], file: Path) -> Any:
     kind = FOLDERS[section]
     name = content.get('name')
     where = f'{file}: {section[:-1]} {name or "without a name"}'
-    known = {item.name: item for item in fields(kind) if item.name != 'origin'}
+    known = {item.name: item for item in fields(kind) if item.name not in NOT_WRITTEN}
     for key in content:
         if key not in known:
             raise ConfigError(

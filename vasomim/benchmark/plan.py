@@ -112,11 +112,15 @@ def select(protocol: Protocol, only: Sequence[str], seeds: int | None, fractions
     if seeds is not None:
         if seeds < 1:
             raise ConfigError('--seeds', f'{seeds} is not positive.', 'Take at least one.')
-        protocol = replace(protocol, seeds=tuple(range(seeds)))
+        protocol = replace(protocol, seeds=tuple(range(seeds)), changes=('--seeds', str(seeds)))
     if fractions is not None:
         values = tuple(number('--label-fraction', text, float) for text in fractions.split(','))
         check_fractions(values, '--label-fraction')
-        protocol = replace(protocol, label_fractions=values)
+        if len(set(values)) < len(values):
+            raise ConfigError('--label-fraction', 'a share stands twice.', 'Leave one of them out.')
+        changes = (*protocol.changes, '--label-fraction', fractions)
+        protocol = replace(protocol, label_fractions=values, changes=changes)
+    study = protocol
     wanted: dict[str, list[Any]] = {}
     for item in only:
         key, equals, text = item.partition('=')
@@ -140,7 +144,7 @@ def select(protocol: Protocol, only: Sequence[str], seeds: int | None, fractions
         protocol = replace(protocol, **kept)
     if not protocol.planned():
         raise ConfigError('--only', f"protocol '{protocol.name}' leaves all of this out.", 'Choose other cells.')
-    return protocol
+    return protocol if protocol == study else replace(protocol, whole=study)
 
 
 def number(where: str, text: str, kind: Callable[[str], Any]) -> Any:
@@ -418,7 +422,7 @@ def config_text(cfg: Config) -> str:
 
 def command(protocol: Protocol, settings: Settings, cell: Mapping[str, Any]) -> str:
     """Return what computes a cell again."""
-    parts = command_of(protocol.name)
+    parts = [*command_of(protocol.name), *protocol.changes]
     for source in settings.entries:
         parts += ['--entries', source]
     if settings.data_root is not None and protocol.name != SMOKE:

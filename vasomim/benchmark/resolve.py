@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vasomim.benchmark.entries import Method, Protocol, Task
 from vasomim.benchmark.store import digest, write_atomically
 from vasomim.errors import ConfigError, DatasetError
+from vasomim.layout import walk
 from vasomim.prepare.plan import SPLITS
 from vasomim.prepare.prepared import boxes_path, image_path, mask_path, read_description, read_split
 
@@ -38,7 +38,6 @@ PLACES = {
 IMAGES = {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff'}
 # Where a training's outcome does not depend on it: how it is shown.
 SHOWN = {'visualizer', 'log_level', 'experiment_name'}
-COCO = {'mAP': 'bbox_mAP', 'mAP50': 'bbox_mAP_50', 'mAP75': 'bbox_mAP_75'}
 
 
 def data_folder(path: str, data_root: str | None) -> Path:
@@ -255,13 +254,22 @@ class Fingerprints:
         return self.sets[str(folder)]
 
     def frames(self, folder: Path, anatomy: Path | None) -> str:
-        """Return the hash of a folder of frames and of their anatomy maps."""
+        """Return the hash of a folder of frames, or of a packed set, and of their anatomy maps.
+
+        Raises:
+            DatasetError: If there is no image, or one cannot be read.
+        """
+        from vasomim.data.pack_format import INDEX, is_packed  # Its package imports PyTorch.
+
         key = f'{folder}|{anatomy}'
         if key not in self.sets:
             found = []
             for root in (folder, *([anatomy] if anatomy else [])):
-                walked = [Path(top) / name for top, _, names in os.walk(root) for name in names]
-                paths = [path for path in walked if path.suffix.lower() in IMAGES]
+                # The index of a packed set holds the hashes of its shards.
+                names = [INDEX] if is_packed(root) else walk(root, anatomy_suffix='')
+                paths = [root / name for name in names if name == INDEX or Path(name).suffix.lower() in IMAGES]
+                if not paths:
+                    raise DatasetError(root, 'there is no image.', 'Prepare the set again.')
                 found.append(self.files(root, paths))
             self.sets[key] = digest(found)
             self.save()

@@ -16,6 +16,7 @@ from vasomim.benchmark.jobs import SCRATCH, weights_input
 from vasomim.benchmark.paired import Paired
 from vasomim.benchmark.store import FAILED, FINISHED, Cell, Place, Store
 
+COCO = {'mAP': 'bbox_mAP', 'mAP50': 'bbox_mAP_50', 'mAP75': 'bbox_mAP_75'}  # Names in a detector's curve.
 SMALLER_IS_BETTER = {'HD95'}
 POWER = 0.8
 DRAWS = 4000
@@ -114,8 +115,12 @@ def build(store: Store, protocol: Protocol, entries: Entries, reported: Sequence
     Raises:
         StoreError: If a result is damaged.
     """
-    names = store.study(protocol.name)
-    chosen = {cell.place: cell for cell in store.cells(None) if names.get(cell.place) == cell.cell}
+    names, planned = store.study(protocol.name), set(protocol.planned())
+    chosen = {
+        cell.place: cell
+        for cell in store.cells(None)
+        if names.get(cell.place) == cell.cell and cell.place[:3] in planned and cell.seed in protocol.seeds
+    }
     tasks = [entries.task(name) for name in protocol.tasks]
     methods = [entries.method(name) for name in protocol.methods]
     baseline = protocol.family.get('baseline')
@@ -155,6 +160,10 @@ def notes(protocol: Protocol, chosen: Mapping[Place, Cell], titles: Mapping[str,
         'A difference is called significant where it is found over images, by a permutation test, and over images and '
         'seeds together, after correction for all comparisons of the family. Intervals are not corrected.',
     ]
+    if protocol.whole is not None:
+        found.insert(
+            0, 'A part of the study is shown. Corrections count its whole plan; ranks are those among what is shown.'
+        )
     if len(protocol.seeds) == 1:
         found.append('One seed was planned: the intervals cover images, and nothing of what other seeds would give.')
     if protocol.smoke:
@@ -326,7 +335,10 @@ def result(
         'devices': sorted({str(cell.cost.get('device', 'unknown')) for cell in there}),
         'memory_gb': max((cell.cost.get('peak_memory_gb') or 0.0 for cell in there), default=None),
         'command': ' '.join(
-            [*command_of(protocol.name), '--only', f'task={task.name}', f'method={method}', f'label_fraction={share}']
+            [
+                *(*command_of(protocol.name), *protocol.changes),
+                *('--only', f'task={task.name}', f'method={method}', f'label_fraction={share}'),
+            ]
         ),
     }
 
@@ -347,14 +359,18 @@ def add_details(table: Leaderboard, task: Task, method: str, cells: list[Cell]) 
             mean, deviation = statistics.mean_and_deviation(np.array(values, dtype=float))
             row = {'trained': task.name, 'tested': other, 'method': method, 'metric': metric}
             table.cross.append({**row, 'mean': mean, 'deviation': deviation})
-    curve = [{'epoch': point['epoch'], task.primary: point.get(task.primary)} for point in cells[0].curve]
+    measured = COCO.get(task.primary, task.primary)
+    curve = [{'epoch': point['epoch'], task.primary: point.get(measured)} for point in cells[0].curve]
     table.convergence.append({'kind': 'fine-tuning', 'method': method, 'task': task.name, 'curve': curve})
 
 
 def family_size(protocol: Protocol, task: str, share: float) -> int:
-    """Return the number of planned comparisons with the baseline on a task with a share of its labels."""
-    planned = [method for method in protocol.methods if protocol.plans(task, method, share)]
-    return max(0, len(planned) - 1)
+    """Return the number of planned comparisons with the baseline on a task with a share of its labels.
+
+    It is that of the whole study: what is selected to be shown changes no p-value.
+    """
+    study = protocol.whole or protocol
+    return max(0, sum(study.plans(task, method, share) for method in study.methods) - 1)
 
 
 def add_comparisons(

@@ -400,13 +400,23 @@ def report(options: argparse.Namespace) -> int:
 
 
 def check_pages(folder: Path, protocol: Protocol) -> None:
-    """Check that a folder holds no pages of another study.
+    """Check that a folder holds no pages of another study, or of more of this one.
 
     Raises:
         ConfigError: If it does.
     """
     path = folder / 'leaderboard.json'
-    there = json.loads(path.read_text(encoding='utf-8'))['protocol'] if path.is_file() else protocol.name
+    if not path.is_file():
+        return
+    content = json.loads(path.read_text(encoding='utf-8'))
+    there = content['protocol']
+    shown = [{item['name'] for item in content[key]} for key in ('tasks', 'methods')]
+    shown += [set(content[key]) for key in ('seeds', 'fractions')]
+    chosen = (protocol.tasks, protocol.methods, protocol.seeds, protocol.label_fractions)
+    if protocol.whole is not None and any(more - set(less) for more, less in zip(shown, chosen, strict=True)):
+        raise ConfigError(
+            folder, 'it holds pages of more than this part of the study.', 'Name another folder by --output.'
+        )
     if there != protocol.name:
         raise ConfigError(
             folder,
