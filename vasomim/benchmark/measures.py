@@ -105,6 +105,7 @@ def groups(cases: Sequence[Any], figures: Mapping[str, float], subgroups: Sequen
 def by_subgroup(figures: Mapping[str, float], task: Task) -> dict[str, dict[str, dict[str, float]]]:
     """Return the figures of subgroups as a tree."""
     found: dict[str, dict[str, dict[str, float]]] = {}
+    counted: dict[tuple[str, str], dict[str, float]] = {}
     for metric in task.metrics:
         for subgroup in task.subgroups:
             start = f'{metric}/{subgroup}/'
@@ -112,8 +113,16 @@ def by_subgroup(figures: Mapping[str, float], task: Task) -> dict[str, dict[str,
                 group = key.removeprefix(start)
                 if key.startswith(start) and '/' not in group:
                     of_group = found.setdefault(subgroup, {}).setdefault(group, {})
+                    images = figures[f'{key}/images']
+                    of_group['images'] = max(images, of_group.get('images', 0))
                     of_group[metric] = figures[key]
-                    of_group['images'] = figures[f'{key}/images']
+                    counted.setdefault((subgroup, group), {})[metric] = images
+    for (
+        subgroup,
+        group,
+    ), images_of in counted.items():  # No mean over what happens to be defined.
+        if images_of.get('HD95', math.inf) < found[subgroup][group]['images']:
+            found[subgroup][group]['HD95'] = math.nan
     return found
 
 

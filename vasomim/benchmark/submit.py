@@ -17,7 +17,7 @@ from vasomim import __version__
 from vasomim.benchmark.entries import Entries, Protocol, Task, load_entries
 from vasomim.benchmark.measures import Outcome, score
 from vasomim.benchmark.resolve import data_folder
-from vasomim.benchmark.store import SCHEMA, Cell, Scores, Store, StoreError, table_of
+from vasomim.benchmark.store import FINISHED, SCHEMA, Cell, Scores, Store, StoreError, table_of
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.files import in_one_step
 
@@ -123,7 +123,11 @@ def check(path: Path, data: str | None, sources: Sequence[str], tolerance: float
                 elif digest_of(file.read(name)) != wanted:
                     lines.append(f'{name}: it is not the file that was packed')
             lines += damaged(file, names)
-            for cell in manifest['cells']:
+            cells = manifest['cells']
+            records = sorted(Path(name).stem for name in names if Path(name).match('results/*.json'))
+            if records != sorted(cells):
+                lines.append(f'{path.name}: it lists {len(cells)} cells, and holds {len(records)} records')
+            for cell in cells:
                 found, number = check_cell(file, cell, entries, data, tolerance)
                 lines += found
                 compared += number
@@ -150,6 +154,10 @@ def check_cell(
     record = json.loads(file.read(f'results/{name}.json'))
     lines: list[str] = []
     compared = 0
+    if record['status'] != FINISHED:
+        lines.append(f'{name}: it is not finished')
+    for also in sorted({'', *record['also']} - set(record['tables'])):
+        lines.append(f'{name}: the scores per image{f" on {also}" if also else ""} are missing')
     for also in record['tables']:
         task = entries.task(also or record['inputs']['task'])
         where = f'{name} ({record["inputs"]["task"]}, {record["inputs"]["method"]}{f", on {also}" if also else ""})'
