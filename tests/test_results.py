@@ -4,6 +4,25 @@ import json
 import re
 
 
+def test_the_figures_of_the_second_study_are_those_of_its_page(project_root):
+    page = project_root / 'benchmark/leaderboard/arcade_cpu_per_seed/leaderboard.json'
+    board = json.loads(page.read_text(encoding='utf-8'))
+    text = (project_root / 'docs/results.md').read_text(encoding='utf-8')
+    rows = {row['method']: row for row in board['comparisons']}
+    number = r'([\d.]+)'
+    said = f'VasoMIM is {number} above MAE .95 % interval {number} to {number}, '
+    said += f'p {number} after Holm, detectable {number}[)]'
+    found = re.search(said, text)
+    row = rows['vasomim']
+    shown = [f'{100 * row[key]:.2f}' for key in ('difference', 'low', 'high')]
+    assert found and [*found.groups()] == [*shown, f'{row["p_holm"]:.3f}', f'{100 * row["detectable"]:.2f}']
+    found = re.search(r'MAE ([\d.]+) above training from scratch \(([\d.]+) to ([\d.]+), p ([\d.]+)\)', text)
+    row = rows['scratch']  # There it is scratch - MAE.
+    shown = [f'{-100 * row[key]:.2f}' for key in ('difference', 'high', 'low')]
+    assert found and [*found.groups()] == [*shown, f'{row["p_holm"]:.3f}']
+    assert row['significant'] and rows['vasomim']['significant']
+
+
 def test_the_differences_in_the_text_are_those_of_the_leaderboard(project_root):
     board = json.loads((project_root / 'benchmark/leaderboard/leaderboard.json').read_text(encoding='utf-8'))
     text = (project_root / 'docs/results.md').read_text(encoding='utf-8')
