@@ -14,6 +14,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGLosslessSV1
 from tests.dicoms import PATIENT, write_dicom
 from vasomim.dicom import is_dicom, read_frames, read_groups
 from vasomim.errors import DatasetError
+from vasomim.inputs import read_source
 
 
 def cine(frames: int = 3, top: int = 256, seed: int = 0) -> np.ndarray:
@@ -131,6 +132,18 @@ def test_a_file_cut_off_gives_its_whole_frames_and_then_an_error(tmp_path, rle, 
         assert str(path) in str(caught.value)
         assert at_least <= len(found) < 4
         assert np.array_equal(found, whole[: len(found)]) or not found
+
+
+def test_the_first_frame_of_a_cine_cut_off_in_its_second_is_kept(tmp_path):
+    whole = list(read_frames(write_dicom(tmp_path / 'a', cine(frames=2, top=256), bits=8)))
+    path = tmp_path / 'a'
+    path.write_bytes(path.read_bytes()[:-60])
+    found = []
+    with pytest.raises(DatasetError, match=str(path)):
+        for frame in read_source(tmp_path, 'a'):
+            found.append(frame)
+    assert [(frame.index, frame.target) for frame in found] == [(0, 'a_0000.png')]
+    assert np.array_equal(found[0].pixels, whole[0])
 
 
 def test_jpeg_frames_are_decoded(tmp_path):

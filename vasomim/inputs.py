@@ -103,15 +103,19 @@ def read_source(root: Path, name: str) -> Iterator[Frame]:
     stem, ending = os.path.splitext(name)
     stem = stem if ending.lower() in DICOM_SUFFIXES else name  # Names such as 1.2.840.10008 have no ending.
     first = None
-    number = 0
-    for number, pixels in enumerate(read_frames(path)):
-        if number == 0:
-            first = pixels  # Whether the file holds one frame or many shows at the second.
-            continue
-        if first is not None:
+    try:
+        for number, pixels in enumerate(read_frames(path)):
+            if number == 0:
+                first = pixels  # Whether the file holds one frame or many shows at the second.
+                continue
+            if first is not None:
+                yield Frame(name, 0, f'{stem}_0000.png', first)
+                first = None
+            yield Frame(name, number, f'{stem}_{number:04d}.png', pixels)
+    except DatasetError:
+        if first is not None:  # There is a second one, which cannot be read.
             yield Frame(name, 0, f'{stem}_0000.png', first)
-            first = None
-        yield Frame(name, number, f'{stem}_{number:04d}.png', pixels)
+        raise
     if first is not None:
         yield Frame(name, None, f'{stem}.png', first)
 

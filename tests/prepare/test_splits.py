@@ -8,7 +8,9 @@ import pytest
 
 from vasomim.errors import DatasetError
 from vasomim.prepare.grouping import patients, series, split_by_group
+from vasomim.prepare.plan import Repairs
 from vasomim.prepare.prepared import read_split, split_text
+from vasomim.prepare.sets import Choices, listed_splits
 
 
 def test_no_group_lies_in_two_splits_and_shares_are_met():
@@ -57,3 +59,12 @@ def test_a_list_carries_the_hash_of_its_names(tmp_path):
     path.write_text(text + 'c\n')
     with pytest.raises(DatasetError, match='edited or cut short'):
         read_split(tmp_path, 'train')
+
+
+def test_names_with_dots_are_found_in_a_list_with_and_without_their_ending(tmp_path):
+    (tmp_path / 'train.txt').write_text('v1\nimages/v2.png\n')
+    (tmp_path / 'test.txt').write_text('v3.5\n1.2.840.7\n')
+    names, repairs = ['v1', 'v2', 'v3', 'v3.5', '1.2.840.7'], Repairs()
+    found, _ = listed_splits(tmp_path, names, repairs, Choices(val=0))
+    assert found == {'v1': 'train', 'v2': 'train', 'v3.5': 'test', '1.2.840.7': 'test'}
+    assert repairs.places == {'frames in no list left out': ['v3']}

@@ -202,7 +202,8 @@ def listed_splits(root: Path, names: list[str], repairs: Repairs, choices: Choic
                 path, f'this list cannot be read: {error}.', 'Save it as text, a name a line.'
             ) from error
         for line in lines:
-            stem = Path(line.strip().replace('\\', '/')).stem
+            file = Path(line.strip().replace('\\', '/'))
+            stem = file.name if file.name in here else file.stem  # A name may hold dots, as 1.2.840.7 does.
             if not stem or line.startswith('#'):
                 continue
             if stem not in here:
