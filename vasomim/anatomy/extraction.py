@@ -25,7 +25,7 @@ def extract_anatomy(
     Args:
         frame: Grey levels, uint8 (H, W), of any size; vessels are dark.
         filter: 'sato', as the released code computes it, 'frangi', as the paper's text says, or 'contrast', this
-            project's own, which finds more of the labelled vessels.
+            project's own, which agrees better with the labelled vessels.
         sigmas: Vessel half-widths in pixels; None: the filter's own.
         percentile: Pixels at or above this percentile of the whole frame's vesselness may belong to a vessel; 0-100.
             None: the filter's own.

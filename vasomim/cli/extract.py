@@ -60,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--filter',
         choices=sorted(FILTERS),
-        help="sato as the released code, frangi as the paper says, or contrast, this project's own, which finds more "
-        'of the labelled vessels (default: that of the maps at DST, otherwise sato)',
+        help="sato as the released code, frangi as the paper says, or contrast, this project's own, which agrees "
+        'better with the labelled vessels (default: that of the maps at DST, otherwise sato)',
     )
     add(
         '--sigmas',
