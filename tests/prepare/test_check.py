@@ -114,6 +114,24 @@ def test_boxes_are_compared_with_their_list_and_images(tmp_path, capsys):
         assert message in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('kind', ['caxf', 'folder'])
+def test_frames_of_the_same_name_in_two_sets_are_all_compared_and_left_out_by_their_name(pairs, tmp_path, capsys, kind):
+    source = write_pairs(tmp_path / 'other', [f'p{k}_1' for k in range(10)])
+    for k in range(10):
+        write_png(source / 'images' / f'p{k}_1.png', frame(50 + k))
+    if kind == 'caxf':
+        for split, numbers in (('train', range(6)), ('val', (6, 7)), ('test', (8, 9))):
+            (source / f'{split}.txt').write_text(''.join(f'p{k}_1\n' for k in numbers))
+    assert main('prepare', ['downstream', kind, str(source), str(tmp_path / 'own')]) == 0
+    capsys.readouterr()
+    assert check(pairs, tmp_path / 'own', '--partial') == 0
+    train, val = split_of_one(tmp_path / 'own', 'train'), split_of_one(tmp_path / 'own', 'val')
+    plant(tmp_path / 'own', train, val)
+    assert check(pairs, tmp_path / 'own', '--partial', '--write-exclusions', tmp_path / 'list.json') == 0
+    assert 'identical frames in train and val, 1:' in capsys.readouterr().out
+    assert excluded_names(tmp_path / 'list.json') == {train}
+
+
 def plant(root: Path, source: str, target: str, noise: float = 0.0) -> None:
     """Make one frame of a set a copy of another, with noise."""
     pixels = read_grey(root / 'images' / f'{source}.png').astype(float)

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -291,6 +292,42 @@ def test_objects_without_an_image_are_no_damage(tmp_path, capsys):
     (source / 'ZCUT').unlink()
     assert prepare('dicom', source, tmp_path / 'none', '--name', 'x') == 2
     assert '1 DICOM files, none of which is an image.' in capsys.readouterr().err
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(tmp_path):
+    """As after the installation of its decoder: nothing of the file changes but whether it can be read."""
+    source = tmp_path / 'medium'
+    write_dicom(source / 'IM1', frame(1)[None])
+    path = write_dicom(source / 'IM2', frame(2)[None])
+    sound = path.read_bytes()
+    assert sound.count(b'MONOCHROME2') == 1
+    path.write_bytes(sound.replace(b'MONOCHROME2', b'MONOCHROMEX'))
+    assert prepare('dicom', source, tmp_path / 'out', '--name', 'x') == 1
+    path.write_bytes(sound)
+    assert prepare('dicom', source, tmp_path / 'out', '--name', 'x') == 0
+    check_pool(tmp_path / 'out', 'x', {f'p00001_c0000{k}_00000.png': frame(k) for k in (1, 2)})
+
+
+def test_an_archive_is_not_prepared_already_when_the_test_frames_to_leave_out_are_others(tmp_path, capsys):
+    pairs = tmp_path / 'pairs'
+    for k in range(10):
+        write_png(pairs / 'images' / f'p{k}_1.png', smooth(k))
+        write_png(pairs / 'masks' / f'p{k}_1.png', np.where(smooth(k) > 99, 255, 0).astype(np.uint8))
+    archive = tmp_path / 'own.zip'
+    with zipfile.ZipFile(archive, 'w') as packed:
+        for path in (pairs / 'images').iterdir():
+            packed.write(path, path.name)
+
+    def again(seed: int) -> int:
+        shutil.rmtree(tmp_path / 'set', ignore_errors=True)
+        assert main('prepare', ['downstream', 'folder', str(pairs), str(tmp_path / 'set'), '--seed', str(seed)]) == 0
+        return prepare('folder', archive, tmp_path / 'out', '--name', 'own', '--without', tmp_path / 'set')
+
+    assert again(0) == 0
+    capsys.readouterr()
+    assert again(0) == 0 and 'already' in capsys.readouterr().out
+    assert again(1) == 2
+    assert 'prepared from other data or with other options' in capsys.readouterr().err
 
 
 def smooth(seed: int) -> np.ndarray:

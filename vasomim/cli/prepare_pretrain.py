@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import shutil
@@ -176,7 +177,21 @@ def wanted_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options that decide what is prepared, as stored."""
     left = ('purpose', 'source', 'destination', 'jobs')
     chosen = {key: value for key, value in vars(options).items() if key not in left}
-    return chosen | {'without': [str(path) for path in options.without]}
+    return chosen | {'without': {str(path): tests_of(path) for path in options.without}}
+
+
+def tests_of(folder: Path) -> str:
+    """Return a hash of the names of the test frames of prepared sets, by which another split shows.
+
+    Raises:
+        DatasetError: If a set cannot be read.
+    """
+    from vasomim.cli.check import sets_in
+    from vasomim.prepare.prepared import read_split
+
+    base = existing_folder(folder)
+    names = [[str(root.relative_to(base)), read_split(root, 'test')] for root in sets_in(base)]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def mark_of(source: Path) -> str:

@@ -223,12 +223,13 @@ class Gallery:
 def gather(sets: Sequence[OpenSet], report: Report | None = None) -> Gallery:
     """Describe the frames of sets; one that two sets share by name, as two of ARCADE do, counts once."""
     place: dict[str, tuple[str, Path]] = {}
-    alike = len({opened.description['name'] for opened in sets}) < len(sets)
+    names_of_sets = [opened.description['name'] for opened in sets]
+    shared = len(set(names_of_sets)) == len(sets) and all(name.startswith('arcade_') for name in names_of_sets)
     for opened in sets:
         for split, names in opened.names.items():
             for name in names:
-                # Sets of one name are different data, whose frames may be called alike.
-                key = f'{opened.root}/{name}' if alike else name
+                # Frames of other sets may be called alike and be others.
+                key = name if shared or len(sets) == 1 else f'{opened.root}/{name}'
                 path = image_path(opened.root, name)
                 if path.is_file():
                     place.setdefault(key, (split, path))
@@ -295,12 +296,13 @@ def exclusions(
         threshold: That of the pairs, to be stored.
 
     Returns:
-        ``exclude``, the sorted names; ``pairs``, those of different tasks or splits; ``side`` and ``threshold``.
+        ``exclude``, the sorted names as in the sets' lists; ``pairs``, those of different tasks or splits; ``side`` and
+        ``threshold``.
     """
     split_of = dict(zip(gallery.names, gallery.splits, strict=True))
     across = [pair for pair in pairs if prefix(pair[0]) != prefix(pair[1])]
     crossing = [(a, b) for a, b, _ in pairs if split_of[a] != split_of[b]]
-    excluded = {name for pair in crossing for name in pair if split_of[name] == 'train'}
+    excluded = {name.rpartition('/')[2] for pair in crossing for name in pair if split_of[name] == 'train'}
     return {'side': SIDE, 'threshold': threshold, 'exclude': sorted(excluded), 'pairs': [list(pair) for pair in across]}
 
 

@@ -88,7 +88,12 @@ def write_frames(
         marks = [job_mark(units[part.start : part.stop]) for part in plan]
         known = open_journal(journal, folder, rule_mark(rule), set(marks))
         here = set(os.listdir(folder))
-        known = {mark: job for mark, job in known.items() if all(row.reason or row.file in here for row in job.rows)}
+        # What gave nothing but damage is tried again: a decoder may have been installed since.
+        known = {
+            mark: job
+            for mark, job in known.items()
+            if (job.rows or not job.damaged) and all(row.reason or row.file in here for row in job.rows)
+        }
         left = [k for k, mark in enumerate(marks) if mark not in known]
         finished = len(units) - sum(len(plan[k]) for k in left)
         with journal.open('a', encoding='utf-8') as lines:
