@@ -19,6 +19,7 @@ compat.prepare()
 from mmpretrain.models.backbones import VisionTransformer  # noqa: E402
 
 from vasomim.checkpoint import (  # noqa: E402
+    NEEDED,
     Checkpoint,
     backbone_config,
     best_checkpoint,
@@ -113,8 +114,7 @@ def build_encoder(checkpoint: Checkpoint, source: str | Path) -> PlainViT:
     tensors = {
         name[len(PREFIX) :]: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(PREFIX)
     } or checkpoint.tensors
-    needed = ('cls_token', 'pos_embed', 'patch_embed.projection.weight', 'layers.0.ffn.layers.0.0.weight')
-    lacking = [name for name in needed if name not in tensors]
+    lacking = [name for name in (*NEEDED, 'layers.0.ffn.layers.0.0.weight') if name not in tensors]
     if lacking:
         what = f'it holds no plain ViT: {lacking[0]} is missing.'
         raise CheckpointError(source, what, 'Take a checkpoint with a plain ViT as encoder.')

@@ -19,20 +19,18 @@ from vasomim.synthetic.frame import simulate_frame
 
 FOLDER = Path(__file__).parents[2] / 'benchmark'
 ENCODER = FOLDER / 'encoders' / 'vasomim_tiny_arcade.safetensors'
-
-
 STORE = Store(FOLDER / 'results')
+CELLS = {cell.cell: cell for cell in STORE.cells()}
 
 
 def test_every_committed_cell_is_whole_and_part_of_a_study() -> None:
-    cells = {cell.cell: cell for cell in STORE.cells()}
     named = [(study, place, name) for study in STORE.studies() for place, name in STORE.study(study).items()]
-    assert named and {name for _, _, name in named} == set(cells)
+    assert named and {name for _, _, name in named} == set(CELLS)
     for study, place, name in named:
         protocol = load_entries().protocol(study)
         task, method, share, seed = place
-        assert cells[name].place == place and protocol.plans(task, method, share) and seed in protocol.seeds
-    for cell in cells.values():
+        assert CELLS[name].place == place and protocol.plans(task, method, share) and seed in protocol.seeds
+    for cell in CELLS.values():
         scores = STORE.scores(cell)  # Reads the table, and checks its hash.
         for metric, values in scores.values.items():
             assert cell.scores[metric] == pytest.approx(values.mean(), abs=1e-6), (cell.cell, metric)
@@ -40,7 +38,7 @@ def test_every_committed_cell_is_whole_and_part_of_a_study() -> None:
 
 def test_cells_start_from_the_encoder_of_their_pretraining() -> None:
     pretrainings = {weights_input(item.inputs): item for item in STORE.pretrainings()}
-    for cell in STORE.cells():
+    for cell in CELLS.values():
         if cell.weights is None:
             assert cell.inputs['weights'] == SCRATCH and cell.method == 'scratch'
             continue
@@ -51,18 +49,16 @@ def test_cells_start_from_the_encoder_of_their_pretraining() -> None:
 
 @pytest.mark.parametrize('study', STORE.studies())
 def test_seeds_share_an_encoder_or_have_one_each_as_the_study_says(study: str) -> None:
-    cells = {cell.cell: cell for cell in STORE.cells()}
     used: dict[tuple[str, str], list[str]] = {}
     for (task, method, _, _), name in STORE.study(study).items():
-        if (weights := cells[name].weights) is not None:
+        if (weights := CELLS[name].weights) is not None:
             used.setdefault((task, method), []).append(weights['file_sha256'])
     per_seed = load_entries().protocol(study).per_seed
     assert used and all(len(set(found)) == (len(found) if per_seed else 1) for found in used.values())
 
 
 def test_the_committed_encoder_is_the_one_that_the_results_name() -> None:
-    cells = {cell.cell: cell for cell in STORE.cells()}
-    first = cells[STORE.study('arcade_cpu')['arcade_v', 'vasomim', 1.0, 0]]
+    first = CELLS[STORE.study('arcade_cpu')['arcade_v', 'vasomim', 1.0, 0]]
     assert first.weights is not None and first.weights['file_sha256'] == file_sha256(ENCODER)
     assert file_sha256(ENCODER) in (FOLDER / 'encoders' / 'README.md').read_text(encoding='utf-8')
 

@@ -171,7 +171,7 @@ class Entries:
         protocol = chosen('protocol', name, self.protocols)
         for task in protocol.tasks:
             for other in self.task(task).also_test:
-                self.check_further_test(self.task(task), self.task(other))
+                check_further_test(self.task(task), self.task(other))
         for method in protocol.methods:
             self.method(method)
         baseline = protocol.family.get('baseline')
@@ -182,20 +182,6 @@ class Entries:
                 f'Choose one of {", ".join(protocol.methods)}.',
             )
         return protocol
-
-    @staticmethod
-    def check_further_test(task: Task, other: Task) -> None:
-        """Check that the models of a task can be tested on another one.
-
-        Raises:
-            ConfigError: If one of them is computed by a function, or they are of different kinds.
-        """
-        if task.task not in TASKS or task.task != other.task:
-            raise ConfigError(
-                f'{task.origin}: task {task.name}: also_test',
-                f"'{other.name}' is {other.task}, and '{task.name}' {task.task}.",
-                f'Both have to be {" or both ".join(TASKS)}.',
-            )
 
 
 FOLDERS: dict[str, Any] = {'tasks': Task, 'methods': Method, 'protocols': Protocol}
@@ -422,6 +408,20 @@ def check_task(task: Task, where: str) -> None:
             f'{where}: primary',
             f"'{task.primary}' is not among the metrics.",
             f'Choose from {", ".join(task.metrics)}.',
+        )
+
+
+def check_further_test(task: Task, other: Task) -> None:
+    """Check that the models of a task can be tested on another one.
+
+    Raises:
+        ConfigError: If one of them is computed by a function, or they are of different kinds.
+    """
+    if task.task not in TASKS or task.task != other.task:
+        raise ConfigError(
+            f'{task.origin}: task {task.name}: also_test',
+            f"'{other.name}' is {other.task}, and '{task.name}' {task.task}.",
+            f'Both have to be {" or both ".join(TASKS)}.',
         )
 
 

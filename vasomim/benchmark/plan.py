@@ -272,7 +272,7 @@ def cells_of(
         return []
     # A selection of tasks changes no cell: the other tests are those of the whole study whose data are here.
     also: dict[str, dict[str, Any]] = {}
-    whole = entries.protocols.get(protocol.name, protocol)
+    whole = protocol.whole or protocol
     for other in (entries.task(name) for name in task.also_test if name in whole.tasks):
         other_folder = prepared_folder(other, settings)
         with contextlib.suppress(DatasetError):

@@ -173,11 +173,12 @@ def planned(options: argparse.Namespace) -> tuple[Entries, Plan, Executor, Setti
     return entries, make_plan(entries, protocol, settings), executor, settings
 
 
-def whole_study(options: argparse.Namespace, entries: Entries, plan: Plan, settings: Settings) -> Plan:
+def whole_study(entries: Entries, plan: Plan, settings: Settings) -> Plan:
     """Return the plan of the study that a selection takes part in: its report leaves out cells of earlier settings."""
     from vasomim.benchmark.plan import make_plan
 
-    return make_plan(entries, study(options, ())[1], settings) if options.only else plan
+    whole = plan.protocol.whole
+    return plan if whole is None else make_plan(entries, whole, settings)
 
 
 def needs_libraries(entries: Entries, protocol: Protocol) -> bool:
@@ -283,7 +284,7 @@ def show_plan(options: argparse.Namespace) -> int:
         if job.config:
             job.write()
     rich.print(table)
-    if lost := left_behind(whole_study(options, entries, plan, settings), Store(results)):
+    if lost := left_behind(whole_study(entries, plan, settings), Store(results)):
         print(lost)
     print(f'resolved configs: {work_dir}/cells/NAME/config.py and {work_dir}/pretrainings/NAME/config.py')
     if found is not None:
@@ -351,7 +352,7 @@ def carry_out(options: argparse.Namespace) -> int:
         )
     for path, error in Store(results).set_aside_damaged():
         say(f'set aside as {path}: {error.what} Its cell is computed again.')
-    whole = whole_study(options, entries, plan, settings)
+    whole = whole_study(entries, plan, settings)
     if lost := left_behind(whole, Store(results)):
         say(lost)
     Store(results).write_study(whole.protocol.name, {cell.place: cell.name for cell in whole.cells})

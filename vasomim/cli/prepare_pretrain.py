@@ -92,7 +92,8 @@ def run_pretrain(options: argparse.Namespace) -> int:
         raise DatasetError(source, '7z archives are not read.', unpack_line(source))
     if root.resolve().is_relative_to(source.resolve()):  # The next run would take the frames written for the source's.
         raise ConfigError('DST', f'{root} lies in SRC.', 'Name a folder outside of it.')
-    if is_finished(source, root, name, wanted_of(options)):
+    wanted = wanted_of(options)
+    if is_finished(source, root, name, wanted):
         print(f'{root / name}: prepared from {source.name} already.')
         return 0
     workplace = root / f'.{name}.unpacked'
@@ -115,7 +116,7 @@ def run_pretrain(options: argparse.Namespace) -> int:
         pool.write_manifest(rows, root, name)
         summary = summarize(kind, name, units, done, rows, failed)
         summary |= {'not_images': not_images}
-        summary |= {'options': wanted_of(options), 'archive': mark_of(source), 'version': __version__}
+        summary |= {'options': wanted, 'archive': mark_of(source), 'version': __version__}
         if options.held_out is not None:
             summary['lists'] = write_lists(rows, root, name, options.held_out, options.seed)
         write_whole(report_path(root, name), json.dumps(summary, indent=1, ensure_ascii=False).encode())

@@ -79,25 +79,6 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         return [base * factor for base in self.base_values]
 
 
-def stretch(scheduler: _ParamScheduler, factor: float) -> None:
-    """Let a schedule in iterations, of mmengine or ours, take another number of them and stand at the same share.
-
-    Args:
-        scheduler: Changed in place.
-        factor: New over old iterations, > 0.
-    """
-    for name in ('begin', 'end', 'T_max', 'total_iters', 'step_size', '_global_step'):
-        steps = getattr(scheduler, name, None)
-        if steps is not None and steps < INF:
-            setattr(scheduler, name, round(steps * factor))
-    if hasattr(scheduler, 'milestones'):
-        scheduler.milestones = Counter({round(step * factor): times for step, times in scheduler.milestones.items()})
-    if isinstance(scheduler, WarmupCosineLR):
-        scheduler.warmup_steps *= factor
-    taken = scheduler._global_step - scheduler.begin
-    scheduler.last_step = max(-1, min(taken, scheduler.end - scheduler.begin - 1))
-
-
 @PARAM_SCHEDULERS.register_module()
 class PolynomialLR(LRSchedulerMixin, _ParamScheduler):
     """Polynomial decay to 0 over the whole training: lr x (1 - t / T) ** power in step t = 0, ..., T - 1.
@@ -136,3 +117,22 @@ class PolynomialLR(LRSchedulerMixin, _ParamScheduler):
     def _get_value(self) -> list[float]:
         factor = (1 - self.last_step / (self.end - self.begin)) ** self.power
         return [base * factor for base in self.base_values]
+
+
+def stretch(scheduler: _ParamScheduler, factor: float) -> None:
+    """Let a schedule in iterations, of mmengine or ours, take another number of them and stand at the same share.
+
+    Args:
+        scheduler: Changed in place.
+        factor: New over old iterations, > 0.
+    """
+    for name in ('begin', 'end', 'T_max', 'total_iters', 'step_size', '_global_step'):
+        steps = getattr(scheduler, name, None)
+        if steps is not None and steps < INF:
+            setattr(scheduler, name, round(steps * factor))
+    if hasattr(scheduler, 'milestones'):
+        scheduler.milestones = Counter({round(step * factor): times for step, times in scheduler.milestones.items()})
+    if isinstance(scheduler, WarmupCosineLR):
+        scheduler.warmup_steps *= factor
+    taken = scheduler._global_step - scheduler.begin
+    scheduler.last_step = max(-1, min(taken, scheduler.end - scheduler.begin - 1))
