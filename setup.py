@@ -111,7 +111,7 @@ setup(
             '**/*.safetensors',
             '**/*.json',
             '**/*.md',
-            'benchmark/templates/*.html',
+            'benchmark/report/templates/*.html',
         ]
     },
     install_requires=REQUIREMENTS + stack(),

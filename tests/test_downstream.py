@@ -17,15 +17,15 @@ from mmengine.registry import DefaultScope
 
 from tests.models.builders import ARCH
 from tests.prepare.trees import write_pairs, write_voc
-from vasomim import predictor as predictor_module
-from vasomim.checkpoint import SIZES, save_weights
+from vasomim.checkpoints.checkpoint import SIZES, save_weights
 from vasomim.cli import main
 from vasomim.cli.test import defined, pick
 from vasomim.cli.train import default_work_dir, load_config
 from vasomim.engine import load_encoder
 from vasomim.errors import CheckpointError
+from vasomim.inference import predictor as predictor_module
+from vasomim.inference.predictor import Predictor
 from vasomim.models.plain_vit import PlainViT
-from vasomim.predictor import Predictor
 
 ROOT = Path(__file__).parents[1]
 # Configs, and which published set the simulator and `vasomim prepare` make for them.

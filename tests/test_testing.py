@@ -16,8 +16,8 @@ from tests.finetuned import write_checkpoint
 from vasomim.cli import main
 from vasomim.cli.test import check_classes, show
 from vasomim.cli.train import load_config, use_data
+from vasomim.drawing.notice import NOTICE
 from vasomim.errors import ConfigError
-from vasomim.notice import NOTICE
 
 SEGMENTATION = Path(__file__).parents[1] / 'configs/downstream/arcade_v/segmentation.py'
 

@@ -1,40 +1,217 @@
-"""Write files so that they are there in full or not at all."""
+"""Files: written in full or not at all, read within limits, locked against a second writer."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import itertools
+import json
+import math
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from vasomim.errors import StorageError, VasoMIMError
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file beside its place, and move it there when it is complete; its folder exists already.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    part = path.with_name(f'{path.name}.part')
-    part.write_bytes(content)
-    os.replace(part, path)
+NUMBERS = itertools.count()  # Two threads may write one file; the last one wins.
+MOST_JSON = 1 << 30  # Bytes; the largest annotation file in use, of COCO's training set, has 0.45 GB.
 
 
 @contextmanager
-def in_one_step(path: Path) -> Iterator[Path]:
+def in_one_step(path: str | Path, sync: bool = True) -> Iterator[Path]:
     """Give a name to write to, and rename it to ``path`` when all is on disk: what stood there stays until then.
 
+    Args:
+        path: The file; folders on its way are made.
+        sync: Whether to wait until a loss of power would leave it whole too.
+
     Raises:
-        OSError: If it cannot be written.
+        StorageError: If it cannot be written. Nothing is left behind but what stood there before.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
+    path = Path(path)
+    # Short enough where the name itself is as long as a name may be.
+    unfinished = path.with_name(f'.{path.name[:40]}.{os.getpid()}.{next(NUMBERS)}.part')
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.touch()
         permissions = unfinished.stat().st_mode
         yield unfinished
         unfinished.chmod(permissions)  # safetensors makes files that nobody else can read.
-        with open(unfinished, 'rb') as file:
-            os.fsync(file.fileno())
+        if sync:
+            with open(unfinished, 'rb') as file:
+                os.fsync(file.fileno())
         os.replace(unfinished, path)
+        if sync:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError.of(path, error) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # Where nothing could be written, nothing is left.
+            unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, content: bytes | str, sync: bool = True) -> None:
+    """Write a file of which all content is at hand, as :func:`in_one_step`; text as UTF-8.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with in_one_step(path, sync) as unfinished:
+        unfinished.write_bytes(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let a rename in a folder outlast a loss of power, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # Some network file systems sync no folders.
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def read_regular(
+    path: str | Path, error: type[VasoMIMError], cure: str = 'Copy it again.', most: int | None = None
+) -> bytes:
+    """Read a regular file; a pipe or a device, which may never end, is refused.
+
+    Args:
+        path: The file.
+        error: The class of the error that says what is wrong.
+        cure: What to do about it.
+        most: Bytes that it may have; None for any number.
+
+    Raises:
+        VasoMIMError: Of class ``error``, if it is missing, no regular file, too large or cannot be read.
+    """
+    try:
+        with open(path, 'rb', opener=open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise error(path, 'it is no regular file.', 'Name a file with the content itself.')
+            if most is not None and status.st_size > most:
+                what = f'it has {status.st_size:,} bytes, and at most {most:,} are read.'
+                raise error(path, what, cure)
+            return file.read()
+    except (OSError, ValueError) as fault:  # ValueError: a zero byte in its name.
+        reason = getattr(fault, 'strerror', None) or str(fault)
+        raise error(path, f'it cannot be read: {reason}.', 'Check the path and its permissions.') from fault
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for the other end of a pipe; an ``opener`` of :func:`open`."""
+    return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
+
+
+def read_json(
+    path: str | Path,
+    error: type[VasoMIMError],
+    cure: str = 'Copy it again.',
+    kind: type | tuple[type, ...] = dict,
+    most: int = MOST_JSON,
+) -> Any:
+    """Read a JSON file; with the byte order mark that Windows tools write, or without.
+
+    Args:
+        path: The file.
+        error: The class of the error that says what is wrong.
+        cure: What to do about it.
+        kind: What it has to hold: ``dict``, ``list``, or several.
+        most: Bytes that it may have.
+
+    Returns:
+        Its content. Numbers are finite, texts can be written as UTF-8.
+
+    Raises:
+        VasoMIMError: Of class ``error``, if it is missing, damaged, too large or holds something else.
+    """
+    return parse_json(read_regular(path, error, cure, most), path, error, cure, kind)
+
+
+def parse_json(
+    data: bytes | str,
+    where: str | Path,
+    error: type[VasoMIMError],
+    cure: str = 'Copy it again.',
+    kind: type | tuple[type, ...] = dict,
+) -> Any:
+    """Parse JSON that was read already, as :func:`read_json`.
+
+    Raises:
+        VasoMIMError: Of class ``error``, if it is damaged or holds something else.
+    """
+    try:
+        text = data if isinstance(data, str) else data.decode('utf-8-sig')
+        content = json.loads(text, parse_constant=refuse_constant, parse_float=finite)
+        if '\\u' in text:  # The one way by which half of a surrogate pair gets into a text.
+            json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeDecodeError as fault:
+        raise error(where, f'it is not UTF-8: {fault.reason} at byte {fault.start}.', cure) from fault
+    except UnicodeEncodeError as fault:
+        raise error(where, 'it holds half of a surrogate pair, which is no character.', cure) from fault
+    except RecursionError as fault:
+        raise error(where, 'its lists and objects are nested too deeply.', cure) from fault
+    except ValueError as fault:
+        raise error(where, f'it is no valid JSON: {fault}.', cure) from fault
+    if not isinstance(content, kind):
+        names: dict[Any, str] = {dict: 'an object', list: 'a list', str: 'a text'}
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        wanted = ' or '.join(names.get(one, one.__name__) for one in kinds)
+        raise error(where, f'it holds {names.get(type(content), type(content).__name__)} instead of {wanted}.', cure)
+    return content
+
+
+def refuse_constant(name: str) -> float:
+    """Refuse ``NaN`` and ``Infinity``, which Python reads and JSON does not know.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError(f'{name} is no number of JSON')
+
+
+def finite(text: str) -> float:
+    """Return a number.
+
+    Raises:
+        ValueError: If it is too large for one, such as 1e999.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f'{text} is too large')
+    return value
+
+
+@contextmanager
+def locked(path: str | Path, what: str, cure: str) -> Iterator[None]:
+    """Hold a file's lock, which goes with the process, however it ends; the file itself stays.
+
+    Args:
+        path: The lock's file; it is made, with its folder.
+        what: What is wrong where another process holds it, such as 'another training runs in this folder.'.
+        cure: What to do then.
+
+    Raises:
+        StorageError: If another process holds it, or the file cannot be made.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, 'ab')  # noqa: SIM115 - closed below; opened for writing, as locks over NFS ask for it
+    except OSError as error:
+        raise StorageError.of(path, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                yield  # A file system without locks.
+                return
+            raise StorageError(path.parent, what, cure) from error
+        yield

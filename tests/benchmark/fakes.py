@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vasomim.benchmark.jobs import Job
-from vasomim.benchmark.measures import Outcome
-from vasomim.benchmark.store import Scores
+from vasomim.benchmark.results.measures import Outcome
+from vasomim.benchmark.results.store import Scores
+from vasomim.benchmark.study.jobs import Job
 
 PF_EXITING = 0x4  # Among a process' flags once Linux has begun to end it, before its files are closed.
 CASES = tuple(f'case{number}' for number in range(8))
@@ -74,7 +74,7 @@ def one_is_killed(job: Job) -> Outcome:
 def full_disk(job: Job) -> Outcome:
     """Make the store's writes fail as on a full disk, from the second seed on."""
     if job.inputs['seed'] == 1:
-        from vasomim.benchmark import store
+        from vasomim.benchmark.results import store
 
         def fsync(_: int) -> None:
             raise OSError(28, 'No space left on device')

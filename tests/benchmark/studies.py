@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from vasomim.benchmark.entries import load_entries
-from vasomim.benchmark.smoke import simulate
+from vasomim.benchmark.study.entries import load_entries
+from vasomim.benchmark.study.smoke import simulate
 
 ROOT = Path(__file__).parents[2]
 ENTRIES = 'mine.yaml'

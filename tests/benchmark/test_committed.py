@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from vasomim.benchmark.entries import load_entries
-from vasomim.benchmark.jobs import SCRATCH, weights_input
-from vasomim.benchmark.resolve import file_sha256
-from vasomim.benchmark.store import Store
+from vasomim.benchmark.results.store import Store
+from vasomim.benchmark.study.entries import load_entries
+from vasomim.benchmark.study.jobs import SCRATCH, weights_input
+from vasomim.benchmark.study.resolve import file_sha256
 from vasomim.evaluation.probing import auc, linear_probabilities
-from vasomim.features import FeatureExtractor
+from vasomim.inference.features import FeatureExtractor
 from vasomim.synthetic.config import SimulatorConfig
 from vasomim.synthetic.frame import simulate_frame
 

@@ -14,7 +14,7 @@ import pytest
 
 from vasomim.anatomy import extract_anatomy
 from vasomim.cli import main
-from vasomim.images import read_grey
+from vasomim.frames.images import read_grey
 
 PROJECT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ import pytest
 from vasomim.cli import main
 from vasomim.data import PackedAngiograms
 from vasomim.errors import DatasetError
-from vasomim.images import read_grey, read_mask
+from vasomim.frames.images import read_grey, read_mask
 
 PROJECT = Path(__file__).parents[2]
 WHOLE = [{'type': 'LoadAngiogram'}, {'type': 'LoadAnatomy'}, {'type': 'PackAngiogram'}]

@@ -14,7 +14,7 @@ from vasomim.anatomy import extract_anatomy
 from vasomim.cli.train import load_config, use_data
 from vasomim.data import XA170K, AngiogramFolder
 from vasomim.errors import ConfigError, DatasetError
-from vasomim.images import read_grey
+from vasomim.frames.images import read_grey
 
 WHOLE = [{'type': 'LoadAngiogram'}, {'type': 'LoadAnatomy'}, {'type': 'PackAngiogram'}]
 RANDOM = [

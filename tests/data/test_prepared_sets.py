@@ -17,7 +17,7 @@ from vasomim.data.detection import ARCADEStenosisBoxes, DanilovStenosis, FolderD
 from vasomim.data.prepared_split import choose_part, config_of
 from vasomim.data.segmentation import CAXF, XCAV, ARCADESegments, ARCADEStenosis, ARCADEVessels, FolderSegmentation
 from vasomim.errors import ConfigError, DatasetError
-from vasomim.images import read_grey
+from vasomim.frames.images import read_grey
 
 LOAD = [
     dict(type='LoadImageFromFile'),

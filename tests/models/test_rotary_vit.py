@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 from safetensors.torch import save_file
 
 from vasomim import models  # noqa: F401  registers the models
-from vasomim.checkpoint import convert_checkpoint, read_checkpoint
+from vasomim.checkpoints.checkpoint import convert_checkpoint, read_checkpoint
 from vasomim.cli.train import load_config
 from vasomim.engine import load_encoder
 from vasomim.errors import CheckpointError, ConfigError

@@ -8,10 +8,10 @@ import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
 
+from tests.inference.test_features import timm_names
 from tests.models.builders import ARCH, build, vasomim_config
-from tests.test_features import timm_names
 from vasomim import compat
-from vasomim.checkpoint import save_weights
+from vasomim.checkpoints.checkpoint import save_weights
 from vasomim.cli.train import load_config
 from vasomim.engine import load_encoder
 from vasomim.errors import CheckpointError

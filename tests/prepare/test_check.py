@@ -12,7 +12,7 @@ import pytest
 from tests.prepare.trees import SIZE, frame, write_arcade, write_pairs, write_png, write_voc
 from vasomim.cli import main
 from vasomim.data.prepared_split import excluded_names
-from vasomim.images import read_grey
+from vasomim.frames.images import read_grey
 from vasomim.prepare.prepared import read_split, split_text
 from vasomim.prepare.similarity import describe_frames, similar_pairs
 

@@ -16,7 +16,7 @@ from tests.prepare.trees import SIZE, coco_entry, frame, write_arcade, write_coc
 from vasomim.cli import main
 from vasomim.data.prepared_split import open_split
 from vasomim.errors import DatasetError
-from vasomim.images import read_grey
+from vasomim.frames.images import read_grey
 from vasomim.prepare.prepared import read_description, read_split
 from vasomim.prepare.published import ARCADE_CATEGORIES
 

@@ -25,8 +25,8 @@ from tests.prepare.trees import write_arcade, write_png
 from vasomim.anatomy import extract_anatomy
 from vasomim.cli import main, train
 from vasomim.data.datasets import XA170K
-from vasomim.images import read_grey, read_mask
-from vasomim.layout import merged_sources, series_key
+from vasomim.frames.images import read_grey, read_mask
+from vasomim.frames.layout import merged_sources, series_key
 
 SIZE = 48
 

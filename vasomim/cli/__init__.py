@@ -10,11 +10,13 @@ import argparse
 import ast
 import importlib
 import importlib.util
+import io
+import os
 import sys
 from pathlib import Path
 
 from vasomim import __version__
-from vasomim.errors import VasoMIMError, did_you_mean
+from vasomim.errors import StorageError, VasoMIMError, did_you_mean
 
 VERBS = {
     'doctor': 'vasomim.cli.doctor',
@@ -34,6 +36,7 @@ VERBS = {
 }
 
 EXIT_ERROR = 2
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, what shells report for a program whose reader has gone.
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells report for a program stopped by Ctrl-C.
 
 
@@ -45,7 +48,8 @@ def main(verb: str | None = None, argv: list[str] | None = None) -> int:
         argv: The arguments after the program's name; None means those of the process.
 
     Returns:
-        The exit status: the verb's own, 2 for an error of the user's, 130 after Ctrl-C.
+        The exit status: the verb's own, 2 for an error of the user's, 130 after Ctrl-C, 141 where the reader of a pipe
+        has gone.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     program = 'vasomim' if verb is None else Path(sys.argv[0]).name
@@ -62,14 +66,16 @@ def main(verb: str | None = None, argv: list[str] | None = None) -> int:
         hint = did_you_mean(verb, VERBS) or ' `vasomim --help` lists the verbs.'
         print(f"vasomim: unknown verb '{verb}'.{hint}", file=sys.stderr)
         return EXIT_ERROR
+    for stream in (sys.stdout, sys.stderr):  # Names of files may hold what the terminal's encoding does not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
     try:
         module = importlib.import_module(VERBS[verb])
         parser = argparse.ArgumentParser(prog=program, description=module.SUMMARY)
         module.add_arguments(parser)
         return int(module.run(parser.parse_args(arguments)))
     except VasoMIMError as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return EXIT_ERROR
+        return refuse(error)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition('.')[0] == 'vasomim':
             raise  # A fault of this package, which its traceback explains best.
@@ -78,9 +84,26 @@ def main(verb: str | None = None, argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_ERROR
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, 'w')  # noqa: SIM115 - `head` has seen enough; Python flushes once more at its end
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        return refuse(StorageError.of(error.filename or f'vasomim {verb}', error))
+    except MemoryError as error:
+        what = f'memory is short{f": {error}" if str(error) else ""}.'
+        return refuse(VasoMIMError(f'vasomim {verb}', what, 'Use fewer workers, smaller batches, or another machine.'))
+    except RecursionError:
+        what = 'a file or a config is nested too deeply.'
+        return refuse(VasoMIMError(f'vasomim {verb}', what, 'Look at what was named last: it is damaged.'))
     except KeyboardInterrupt:
         print('Interrupted.', file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def refuse(error: VasoMIMError) -> int:
+    """Print an error, and return the exit status that tells of it."""
+    print(f'{type(error).__name__}: {error}', file=sys.stderr)
+    return EXIT_ERROR
 
 
 def entry() -> None:

@@ -17,11 +17,11 @@ from vasomim.cores import cores
 from vasomim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vasomim.benchmark.entries import Entries, Protocol
-    from vasomim.benchmark.estimate import Estimate
-    from vasomim.benchmark.executor import Executor
-    from vasomim.benchmark.jobs import Job
-    from vasomim.benchmark.plan import Plan, Settings
+    from vasomim.benchmark.running.estimate import Estimate
+    from vasomim.benchmark.running.executor import Executor
+    from vasomim.benchmark.study.entries import Entries, Protocol
+    from vasomim.benchmark.study.jobs import Job
+    from vasomim.benchmark.study.plan import Plan, Settings
 
 SUMMARY = 'Compare pre-training methods over tasks and seeds: plan, run, status, report, submit, verify.'
 
@@ -127,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
 
 def places(options: argparse.Namespace) -> tuple[Path, Path]:
     """Return the folder of the results and the work directory."""
-    from vasomim.benchmark.entries import benchmark_folder
+    from vasomim.benchmark.study.entries import benchmark_folder
 
     smoke = options.smoke
     work_dir = options.work_dir or Path('work_dirs') / ('benchmark_smoke' if smoke else 'benchmark')
@@ -141,8 +141,8 @@ def study(options: argparse.Namespace, only: Sequence[str]) -> tuple[Entries, Pr
     Raises:
         ConfigError: If an entry or an option is wrong.
     """
-    from vasomim.benchmark.entries import SMOKE, load_entries
-    from vasomim.benchmark.plan import select
+    from vasomim.benchmark.study.entries import SMOKE, load_entries
+    from vasomim.benchmark.study.plan import select
 
     entries = load_entries(options.entries)
     protocol = entries.protocol(options.protocol or (SMOKE if options.smoke else 'main'))
@@ -155,8 +155,8 @@ def planned(options: argparse.Namespace) -> tuple[Entries, Plan, Executor, Setti
     Raises:
         ConfigError: If an entry or an option is wrong.
     """
-    from vasomim.benchmark.executor import warm_up
-    from vasomim.benchmark.plan import Settings, make_plan
+    from vasomim.benchmark.running.executor import warm_up
+    from vasomim.benchmark.study.plan import Settings, make_plan
 
     entries, protocol = study(options, options.only)
     results, work_dir = places(options)
@@ -175,7 +175,7 @@ def planned(options: argparse.Namespace) -> tuple[Entries, Plan, Executor, Setti
 
 def whole_study(entries: Entries, plan: Plan, settings: Settings) -> Plan:
     """Return the plan of the study that a selection takes part in: its report leaves out cells of earlier settings."""
-    from vasomim.benchmark.plan import make_plan
+    from vasomim.benchmark.study.plan import make_plan
 
     whole = plan.protocol.whole
     return plan if whole is None else make_plan(entries, whole, settings)
@@ -193,8 +193,8 @@ def make_executor(options: argparse.Namespace, work_dir: Path) -> tuple[Executor
     Raises:
         ConfigError: If the numbers make no sense.
     """
-    from vasomim.benchmark.cluster import SubmititExecutor, parse_cluster_options
-    from vasomim.benchmark.executor import ForkExecutor
+    from vasomim.benchmark.running.cluster import SubmititExecutor, parse_cluster_options
+    from vasomim.benchmark.running.executor import ForkExecutor
 
     gpus = tuple(name.strip() for name in options.gpus.split(',')) if options.gpus else ()
     slots = options.jobs if options.jobs is not None else max(1, len(gpus))
@@ -221,7 +221,7 @@ def per_node(options: argparse.Namespace) -> int:
 
 def simulate(entries: Entries, protocol: Protocol, root: Path) -> None:
     """Make the data of a smoke run, in a process of its own, as it uses threads."""
-    from vasomim.benchmark import smoke
+    from vasomim.benchmark.study import smoke
 
     log = root.parent / 'simulate.txt'
     say(f'simulating angiograms in {root}')
@@ -233,7 +233,7 @@ def simulate(entries: Entries, protocol: Protocol, root: Path) -> None:
 
 def in_fork(work: Callable[[], int], log: Path) -> int:
     """Call a function in a process of its own, and return its exit status."""
-    from vasomim.benchmark.executor import ForkExecutor
+    from vasomim.benchmark.running.executor import ForkExecutor
 
     process = ForkExecutor(1, 1).start(work, log)
     while (status := process.poll()) is None:
@@ -245,7 +245,7 @@ def estimated(
     plan: Plan, jobs: list[Job], options: argparse.Namespace, executor: Executor
 ) -> tuple[list[Job], Estimate]:
     """Return the jobs that are left with what each will take, and the sum."""
-    from vasomim.benchmark.estimate import device_here, estimate, time_jobs, with_predictions
+    from vasomim.benchmark.running.estimate import device_here, estimate, time_jobs, with_predictions
 
     _, work_dir = places(options)
     gpus = tuple(options.gpus.split(',')) if options.gpus else ()
@@ -262,9 +262,9 @@ def show_plan(options: argparse.Namespace) -> int:
     import rich
     from rich.table import Table
 
-    from vasomim.benchmark.plan import left_behind
-    from vasomim.benchmark.run import left_of
-    from vasomim.benchmark.store import Store
+    from vasomim.benchmark.results.store import Store
+    from vasomim.benchmark.running.run import left_of
+    from vasomim.benchmark.study.plan import left_behind
 
     entries, plan, executor, settings = planned(options)
     results, work_dir = places(options)
@@ -335,10 +335,10 @@ def carry_out(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: If data or checkpoints are missing.
     """
-    from vasomim.benchmark.claims import Claim
-    from vasomim.benchmark.plan import left_behind
-    from vasomim.benchmark.run import compare, left_of, run_jobs, write_queue
-    from vasomim.benchmark.store import Store
+    from vasomim.benchmark.results.store import Store
+    from vasomim.benchmark.running.claims import Claim
+    from vasomim.benchmark.running.run import compare, left_of, run_jobs, write_queue
+    from vasomim.benchmark.study.plan import left_behind
 
     begun = time.monotonic()
     entries, plan, executor, settings = planned(options)
@@ -382,7 +382,7 @@ def carry_out(options: argparse.Namespace) -> int:
 
 def show_status(options: argparse.Namespace) -> int:
     """Show how far the last run is, again and again until it is done."""
-    from vasomim.benchmark.status import follow
+    from vasomim.benchmark.running.status import follow
 
     _, work_dir = places(options)
     return follow(work_dir / 'queue.json', options.once)
@@ -428,9 +428,9 @@ def check_pages(folder: Path, protocol: Protocol) -> None:
 
 def draw_pictures(results: Path, work_dir: Path, folder: Path, protocol: Protocol, entries: Entries) -> None:
     """Draw what the models see for the leaderboard's page, in a process of its own, whose failure costs no figures."""
-    from vasomim.benchmark.panels import draw
-    from vasomim.benchmark.report import PICTURES
-    from vasomim.benchmark.store import Store
+    from vasomim.benchmark.report.panels import draw
+    from vasomim.benchmark.report.report import PICTURES
+    from vasomim.benchmark.results.store import Store
 
     log = work_dir / 'pictures.txt'
     if in_fork(partial(draw, Store(results), work_dir, folder / PICTURES, protocol, entries), log) != 0:
@@ -439,8 +439,8 @@ def draw_pictures(results: Path, work_dir: Path, folder: Path, protocol: Protoco
 
 def write_report(results: Path, folder: Path, protocol: Protocol, entries: Entries) -> None:
     """Write the pages of the leaderboard and say where they are."""
-    from vasomim.benchmark.report import write_leaderboard
-    from vasomim.benchmark.store import Store
+    from vasomim.benchmark.report.report import write_leaderboard
+    from vasomim.benchmark.results.store import Store
 
     for path in write_leaderboard(Store(results), folder, protocol, entries):
         say(f'wrote {path}')
@@ -448,7 +448,7 @@ def write_report(results: Path, folder: Path, protocol: Protocol, entries: Entri
 
 def submit(options: argparse.Namespace) -> int:
     """Pack a submission."""
-    from vasomim.benchmark.submit import pack
+    from vasomim.benchmark.results.submit import pack
 
     results, work_dir = places(options)
     entries, protocol = study(options, options.only)
@@ -459,7 +459,7 @@ def submit(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Check a submission; exit status 1 if something differs."""
-    from vasomim.benchmark.submit import check
+    from vasomim.benchmark.results.submit import check
 
     lines, number = check(options.zip, options.data, options.entries, options.tolerance)
     for line in lines:

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from vasomim.cores import cores
     from vasomim.errors import ConfigError, DatasetError
     from vasomim.files import write_whole
-    from vasomim.layout import existing_folder
+    from vasomim.frames.layout import existing_folder
     from vasomim.prepare import check
     from vasomim.prepare.pool_check import check_source, source_names
 

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CheckpointError: If the source cannot be read, or cannot be converted without loss.
     """
-    from vasomim.checkpoint import convert_checkpoint
+    from vasomim.checkpoints.checkpoint import convert_checkpoint
     from vasomim.errors import ConfigError
 
     for name in ('grid', 'resize'):

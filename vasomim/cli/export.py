@@ -21,8 +21,8 @@ def run(options: argparse.Namespace) -> int:
         StackError: If onnx or onnxruntime is not installed.
         CheckpointError: If the checkpoint is not of a segmentation, or its logits differ in onnxruntime.
     """
-    from vasomim.export import TOLERANCE, export_onnx
-    from vasomim.notice import NOTICE
+    from vasomim.drawing.notice import NOTICE
+    from vasomim.inference.export import TOLERANCE, export_onnx
 
     done = export_onnx(options.checkpoint, options.target)
     height, width = done.size

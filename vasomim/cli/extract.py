@@ -18,7 +18,7 @@ from vasomim.anatomy.extraction import BORDER
 from vasomim.cores import cores
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.files import write_whole
-from vasomim.layout import (
+from vasomim.frames.layout import (
     ANATOMY_SUFFIX,
     SETTINGS_FILE,
     existing_folder,

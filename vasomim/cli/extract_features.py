@@ -62,9 +62,10 @@ def run(options: argparse.Namespace) -> int:
     from vasomim import compat
 
     compat.prepare()
-    from vasomim.features import FeatureExtractor, embed
-    from vasomim.inputs import left_out, list_sources, read_sources, refuse_all_damaged, tell_damaged
-    from vasomim.notice import NOTICE, write_bytes
+    from vasomim.drawing.notice import NOTICE
+    from vasomim.files import write_whole
+    from vasomim.frames.inputs import left_out, list_sources, read_sources, refuse_all_damaged, tell_damaged
+    from vasomim.inference.features import FeatureExtractor, embed
 
     if options.target.suffix != '.npz':
         raise ConfigError(options.target, 'only .npz files are written.', 'Name it with .npz.')
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     features = np.concatenate(parts)
     buffer = io.BytesIO()
     np.savez(buffer, features=features, names=np.array(names), notice=np.array(NOTICE))
-    write_bytes(options.target, buffer.getvalue())
+    write_whole(options.target, buffer.getvalue())
     facts: dict[str, Any] = {
         'notice': NOTICE,
         'checkpoint': str(options.checkpoint),
@@ -146,8 +147,8 @@ def read_labels(path: Path) -> dict[str, tuple[str, str]]:
 
 def stem(name: str) -> str:
     """Return a frame's name without the ending of an image or a DICOM file."""
-    from vasomim.inputs import DICOM_SUFFIXES
-    from vasomim.layout import IMAGE_SUFFIXES
+    from vasomim.frames.inputs import DICOM_SUFFIXES
+    from vasomim.frames.layout import IMAGE_SUFFIXES
 
     start, ending = os.path.splitext(name)
     return start if ending.lower() in (*IMAGE_SUFFIXES, *DICOM_SUFFIXES) else name

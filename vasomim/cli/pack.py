@@ -63,7 +63,7 @@ def pack_folder(options: argparse.Namespace, jobs: int) -> int:
     from vasomim.data.pack_format import INDEX, Index, shard_name
     from vasomim.data.packing import pack
     from vasomim.errors import ConfigError, DatasetError
-    from vasomim.layout import existing_folder
+    from vasomim.frames.layout import existing_folder
 
     root = existing_folder(options.source)
     destination = options.destination or root.resolve().with_name(root.resolve().name + SUFFIX)
@@ -97,7 +97,7 @@ def plan(root: Path, options: argparse.Namespace) -> tuple[str, list[Source]]:
     from vasomim.data.datasets import XA170K, AngiogramDataset, AngiogramFolder
     from vasomim.data.packing import Source
     from vasomim.errors import ConfigError, DatasetError
-    from vasomim.layout import maps_beside, merged_sources
+    from vasomim.frames.layout import maps_beside, merged_sources
 
     merged = options.sources or merged_sources(root)
     if merged:

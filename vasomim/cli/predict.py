@@ -31,10 +31,10 @@ def run(options: argparse.Namespace) -> int:
     """
     from rich.progress import track
 
+    from vasomim.drawing.notice import NOTICE, write_notice, write_png
     from vasomim.errors import DatasetError
-    from vasomim.inputs import left_out, list_sources, read_sources, refuse_all_damaged, tell_damaged
-    from vasomim.notice import NOTICE, write_notice, write_png
-    from vasomim.predictor import Predictor
+    from vasomim.frames.inputs import left_out, list_sources, read_sources, refuse_all_damaged, tell_damaged
+    from vasomim.inference.predictor import Predictor
 
     not_images: list[str] = []
     root, names = list_sources(options.source, options.target, not_images)
@@ -80,8 +80,9 @@ def add_boxes(images: list[dict], annotations: list[dict], frame: Any, predictio
     Args:
         images: Of the frames before.
         annotations: Of the frames before.
-        frame: :class:`vasomim.inputs.Frame`. One of a cine is named as its overlay, and has its file and number beside.
-        prediction: :class:`vasomim.predictor.Prediction` with boxes.
+        frame: :class:`vasomim.frames.inputs.Frame`. One of a cine is named as its overlay, and has its file and
+            number beside.
+        prediction: :class:`vasomim.inference.predictor.Prediction` with boxes.
     """
     height, width = frame.pixels.shape
     image = {'id': len(images) + 1, 'file_name': frame.source, 'width': width, 'height': height}
@@ -105,7 +106,7 @@ def add_boxes(images: list[dict], annotations: list[dict], frame: Any, predictio
 
 def coco(images: list[dict], annotations: list[dict], classes: tuple[str, ...]) -> dict[str, Any]:
     """Return frames and boxes as a COCO dictionary; numbers take the place of classes that are not known."""
-    from vasomim.notice import NOTICE
+    from vasomim.drawing.notice import NOTICE
 
     top = max((annotation['category_id'] for annotation in annotations), default=1)
     names = classes or tuple(f'class {number + 1}' for number in range(top))

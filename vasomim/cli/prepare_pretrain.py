@@ -18,8 +18,8 @@ from vasomim.cli.extract import FAILURES_SHOWN, claim, show_progress
 from vasomim.cores import cores
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.files import write_whole
-from vasomim.inputs import left_out
-from vasomim.layout import ANATOMY_SUFFIX, existing_folder
+from vasomim.frames.inputs import left_out
+from vasomim.frames.layout import ANATOMY_SUFFIX, existing_folder
 from vasomim.prepare.anatomy_maps import Settings, Task, extract_all
 
 KINDS = {

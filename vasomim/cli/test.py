@@ -64,9 +64,9 @@ def run(options: argparse.Namespace) -> int:
     from vasomim import compat
 
     compat.prepare()
-    from vasomim.checkpoint import load_tensors
-    from vasomim.notice import NOTICE, NOTICE_FILE, write_notice
-    from vasomim.predictor import best_checkpoint, class_names, fine_tuned
+    from vasomim.checkpoints.checkpoint import load_tensors
+    from vasomim.drawing.notice import NOTICE, NOTICE_FILE, write_notice
+    from vasomim.inference.predictor import best_checkpoint, class_names, fine_tuned
 
     cfg = load_config(options.config, options.cfg_options)
     scope = cfg.get('default_scope')
@@ -261,12 +261,12 @@ def draw(runner: Any, folder: Path, column: str, number: int, score: float) -> N
     import torch
     from mmengine.dataset import pseudo_collate
 
+    from vasomim.drawing.notice import NOTICE, write_png
+    from vasomim.drawing.overlays import contact_sheet
+    from vasomim.drawing.visualization import grey
     from vasomim.evaluation.cases import short_names
-    from vasomim.images import read_grey
-    from vasomim.notice import NOTICE, write_png
-    from vasomim.overlays import contact_sheet
-    from vasomim.predictor import as_prediction
-    from vasomim.visualization import grey
+    from vasomim.frames.images import read_grey
+    from vasomim.inference.predictor import as_prediction
 
     with open(folder / 'cases.csv', encoding='utf-8', newline='') as file:
         cases = list(csv.DictReader(file))
@@ -290,7 +290,7 @@ def truth(frame: Any, sample: Any) -> Any:
     """Return the annotation of a sample as if it were predicted."""
     import numpy as np
 
-    from vasomim.predictor import Prediction
+    from vasomim.inference.predictor import Prediction
 
     if 'gt_sem_seg' in sample:
         return Prediction(frame, mask=sample.gt_sem_seg.data[0].cpu().numpy().astype(np.uint8))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vasomim.errors import CheckpointError, ConfigError, DatasetError, did_you_mean
-from vasomim.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES, maps_beside
+from vasomim.frames.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES, maps_beside
 
 SUMMARY = 'Draw original, guidance, mask and reconstruction of some frames with a pre-trained checkpoint.'
 
@@ -55,9 +55,9 @@ def run(options: argparse.Namespace) -> int:
         )
     import torch
 
-    from vasomim.checkpoint import load_model
+    from vasomim.checkpoints.checkpoint import load_model
+    from vasomim.drawing.visualization import reconstruction_figure, write_picture
     from vasomim.engine.figures import own_randomness
-    from vasomim.visualization import reconstruction_figure, write_picture
 
     model: Any = load_model(options.checkpoint, 'cuda' if torch.cuda.is_available() else 'cpu')
     if not hasattr(model, 'reconstruct'):

@@ -13,8 +13,8 @@ from vasomim.anatomy import FILTERS
 from vasomim.data.collate import collate_angiograms
 from vasomim.data.splits import SUBSETS, choose_subset, restrict
 from vasomim.errors import ConfigError, DatasetError, did_you_mean
-from vasomim.images import read_grey
-from vasomim.layout import (
+from vasomim.frames.images import read_grey
+from vasomim.frames.layout import (
     ANATOMY_SUFFIX,
     SOURCES,
     existing_folder,

@@ -9,7 +9,7 @@ from typing import Any
 from vasomim.data.datasets import AngiogramDataset, check_choice
 from vasomim.data.pack_format import AGAIN, PackedFrame, PackedFrames, broken_shards, read_index, shard_name
 from vasomim.errors import ConfigError, DatasetError, did_you_mean
-from vasomim.layout import series_key
+from vasomim.frames.layout import series_key
 from vasomim.registry import DATASETS
 
 

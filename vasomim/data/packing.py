@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from vasomim.data.pack_format import INDEX, PAGE, Index, PackedFrame, Shard, broken_shards, shard_name
 from vasomim.errors import ConfigError, DatasetError
-from vasomim.images import read_grey, read_mask
+from vasomim.files import sync_folder, write_whole
+from vasomim.frames.images import read_grey, read_mask
 
 AHEAD = 4  # Frames read ahead for each thread.
 
@@ -224,20 +225,11 @@ def shortened(pixels: NDArray[np.uint8], side: int, smooth: bool) -> NDArray[np.
 
 
 def write_index(root: Path, index: Index) -> None:
-    """Write the index so that it is there in full or not at all."""
-    part = root / f'{INDEX}.part'
-    with open(part, 'w', encoding='utf-8') as file:
-        file.write(index.to_json())
-        file.flush()
-        os.fsync(file.fileno())
-    put(part, root / INDEX)
+    """Write the index."""
+    write_whole(root / INDEX, index.to_json())
 
 
 def put(part: Path, path: Path) -> None:
     """Rename a file that is on the disk, and let the rename outlast a loss of power."""
     os.replace(part, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

@@ -19,7 +19,7 @@ from mmseg.registry import DATASETS, TRANSFORMS  # noqa: E402
 
 from vasomim.data.prepared_split import PreparedReader  # noqa: E402
 from vasomim.errors import DatasetError  # noqa: E402
-from vasomim.images import read_grey  # noqa: E402
+from vasomim.frames.images import read_grey  # noqa: E402
 from vasomim.prepare.prepared import SIDES, image_path, mask_path  # noqa: E402
 from vasomim.prepare.published import SEGMENTS  # noqa: E402
 

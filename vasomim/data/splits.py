@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from vasomim.errors import DatasetError
-from vasomim.layout import held_out_start
+from vasomim.frames.layout import held_out_start
 
 SUBSETS = ('all', 'train', 'held_out')
 
@@ -18,7 +18,7 @@ def choose_subset(names: list[str], subset: str, held_out: float) -> list[str]:
     Args:
         names: Frames, cine series by cine series.
         subset: 'all', 'train' or 'held_out'.
-        held_out: Share at the end that is held out; see :func:`vasomim.layout.held_out_start`.
+        held_out: Share at the end that is held out; see :func:`vasomim.frames.layout.held_out_start`.
     """
     if subset == 'all' or not names:
         return names

@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 
 from vasomim.anatomy import extract_anatomy
 from vasomim.errors import DatasetError
-from vasomim.images import read_grey, read_mask
+from vasomim.frames.images import read_grey, read_mask
 from vasomim.registry import TRANSFORMS
 
 TRIES = 10

@@ -15,8 +15,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.distributed.fsdp import FSDPModule
 
+from vasomim.drawing.visualization import reconstruction_figure, write_picture
 from vasomim.registry import HOOKS
-from vasomim.visualization import reconstruction_figure, write_picture
 
 
 @HOOKS.register_module()

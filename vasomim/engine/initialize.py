@@ -13,10 +13,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from vasomim.checkpoint import LEAST, NEEDED, LoadReport, load_tensors, read_checkpoint, source_grid
+from vasomim.checkpoints.checkpoint import LEAST, NEEDED, LoadReport, load_tensors, read_checkpoint, source_grid
+from vasomim.checkpoints.families import resize_positions
 from vasomim.engine.terminal import tell
 from vasomim.errors import CheckpointError
-from vasomim.families import resize_positions
 from vasomim.models.rotary_vit import RotaryViT
 from vasomim.registry import HOOKS
 
@@ -31,7 +31,7 @@ class EncoderInitHook(Hook):
     to ``encoder_init.json`` in the work directory.
 
     Args:
-        checkpoint: What :func:`vasomim.checkpoint.read_checkpoint` reads.
+        checkpoint: What :func:`vasomim.checkpoints.checkpoint.read_checkpoint` reads.
         least: Share of the encoder's tensors that must match, in [0, 1].
     """
 
@@ -57,7 +57,8 @@ def load_encoder(backbone: nn.Module, source: str | Path, least: float = LEAST) 
 
     Args:
         backbone: A :class:`~vasomim.models.plain_vit.PlainViT`, or another module of the same tensor names.
-        source: As in :func:`vasomim.checkpoint.read_checkpoint`: of any pre-training method, or of a downstream task.
+        source: As in :func:`vasomim.checkpoints.checkpoint.read_checkpoint`: of any pre-training method, or of a
+            downstream task.
         least: Share of the encoder's tensors that must match, in [0, 1].
 
     Raises:

@@ -28,7 +28,8 @@ from vasomim.engine.loop import ResumableTrainLoop
 from vasomim.engine.schedule import stretch
 from vasomim.engine.seeding import start_worker
 from vasomim.engine.terminal import count, replace_terminal_handler, tell
-from vasomim.errors import CheckpointError, ConfigError
+from vasomim.errors import CheckpointError, ConfigError, StorageError
+from vasomim.files import in_one_step
 from vasomim.registry import RUNNERS
 
 MISFITS_SHOWN = 3
@@ -328,19 +329,12 @@ class PretrainRunner(Runner):
         if not is_main_process():
             return
         target = Path(out_dir) / filename
-        part = target.with_name(f'{filename}.part')
         try:
-            super().save_checkpoint(out_dir, part.name, *args, **kwargs)
-            with open(part, 'rb+') as file:
-                os.fsync(file.fileno())
-            os.replace(part, target)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise CheckpointError(
-                target,
-                f'it cannot be written: {error.strerror or error}.',
-                'Free some space; --resume then continues from the checkpoint before, which is whole.',
-            ) from error
+            with in_one_step(target) as unfinished:
+                super().save_checkpoint(out_dir, unfinished.name, *args, **kwargs)
+        except StorageError as error:
+            cure = f'{error.cure} --resume then continues from the checkpoint before, which is whole.'
+            raise CheckpointError(target, error.what, cure) from error
 
     def _maybe_compile(self, target: str) -> None:
         """Compile what the config's ``compile`` says: the parts of the model, in place of mmengine's whole step."""

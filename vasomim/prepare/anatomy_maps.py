@@ -19,7 +19,7 @@ from vasomim.anatomy.extraction import BORDER
 from vasomim.anatomy.filters import find_filter
 from vasomim.errors import DatasetError
 from vasomim.files import write_whole
-from vasomim.images import image_size, read_grey, read_mask
+from vasomim.frames.images import image_size, read_grey, read_mask
 
 BATCH = 8  # Frames that a process takes at a time: few enough for a progress bar that moves.
 
@@ -152,8 +152,7 @@ def extract_one(task: Task, settings: Settings) -> Outcome:
         mask = extract_anatomy(read_grey(task.frame), **asdict(settings))
     except DatasetError as error:
         return Outcome(task.name, f'{error.what} {error.cure}', broken=broken)
-    task.target.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(task.target, cv2.imencode('.png', mask * 255)[1].tobytes())
+    write_whole(task.target, cv2.imencode('.png', mask * 255)[1].tobytes(), sync=False)  # Checked when it is used.
     return Outcome(task.name, empty=not mask.any(), broken=broken)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vasomim.errors import DatasetError
-from vasomim.layout import existing_folder
+from vasomim.frames.layout import existing_folder
 
 OTHER_ARCHIVES = ('.7z', '.rar', '.tar', '.gz', '.tgz', '.xz')
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from vasomim.errors import DatasetError
-from vasomim.images import read_grey
-from vasomim.layout import list_images
+from vasomim.frames.images import read_grey
+from vasomim.frames.layout import list_images
 from vasomim.prepare.coco import check_used, load_coco
 from vasomim.prepare.grouping import series
 from vasomim.prepare.plan import SPLITS

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vasomim.dicom import read_frames
 from vasomim.errors import DatasetError
-from vasomim.images import COPY_AGAIN, read_grey
+from vasomim.frames.dicom import read_frames
+from vasomim.frames.images import COPY_AGAIN, read_grey
 from vasomim.prepare.sources import Unit
 
 ARRAY = 'pixel_array.npy'

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vasomim.errors import DatasetError, did_you_mean
-from vasomim.layout import walk
+from vasomim.frames.layout import walk
 from vasomim.prepare.plan import Instance, Repairs
 from vasomim.prepare.polygons import read_instance
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vasomim.layout import DIGITS, series_key
+from vasomim.frames.layout import DIGITS, series_key
 
 
 def split_by_group(groups: Mapping[str, str], shares: Mapping[str, float], seed: int) -> dict[str, str]:

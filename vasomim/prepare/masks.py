@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vasomim.errors import DatasetError
-from vasomim.images import read_grey
+from vasomim.frames.images import read_grey
 from vasomim.prepare.plan import Repairs
 
 SHOWN = 6

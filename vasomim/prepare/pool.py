@@ -22,7 +22,7 @@ from typing import Any
 
 from vasomim.errors import DatasetError
 from vasomim.files import write_whole
-from vasomim.layout import ANATOMY_SUFFIX, series_key
+from vasomim.frames.layout import ANATOMY_SUFFIX, series_key
 from vasomim.prepare.anatomy_maps import prepare_process
 from vasomim.prepare.cines import read_unit
 from vasomim.prepare.sources import Unit
@@ -248,7 +248,7 @@ def write_job(units: Sequence[Unit], folder: Path, rule: Rule) -> Done:
                 if not reason:
                     data = encode(pixels)
                     digest = hashlib.sha256(data).hexdigest()
-                    write_whole(folder / file, data)
+                    write_whole(folder / file, data, sync=False)
                 done.rows.append(Row(number, frame, file, digest, reason))
             frame += 1
     return done

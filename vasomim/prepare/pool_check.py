@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from vasomim.errors import DatasetError
-from vasomim.images import read_grey, read_mask
-from vasomim.layout import ANATOMY_SUFFIX
+from vasomim.frames.images import read_grey, read_mask
+from vasomim.frames.layout import ANATOMY_SUFFIX
 from vasomim.prepare.anatomy_maps import prepare_process
 from vasomim.prepare.check import Findings, some
 from vasomim.prepare.lists import FOLDER, SUBSETS

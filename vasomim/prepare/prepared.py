@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vasomim.errors import DatasetError
-from vasomim.layout import existing_folder
+from vasomim.frames.layout import existing_folder
 from vasomim.prepare.plan import SPLITS
 from vasomim.prepare.published import recognize
 

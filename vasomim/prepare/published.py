@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vasomim.errors import DatasetError
-from vasomim.layout import IMAGE_SUFFIXES
+from vasomim.frames.layout import IMAGE_SUFFIXES
 from vasomim.prepare.plan import SPLITS
 
 SEGMENTS = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vasomim.errors import ConfigError, DatasetError, did_you_mean
-from vasomim.layout import list_images
+from vasomim.frames.layout import list_images
 from vasomim.prepare.coco import check_used, load_coco, read_coco
 from vasomim.prepare.grouping import patients, series, split_by_group
 from vasomim.prepare.masks import find_grey_values

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vasomim.images import read_grey
+from vasomim.frames.images import read_grey
 
 SIDE = 64
 """Pixels of the small copies."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from vasomim.dicom import INDEX_FILE, is_dicom, read_groups
 from vasomim.errors import ConfigError, DatasetError
-from vasomim.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES, list_images, series_key, walk
+from vasomim.frames.dicom import INDEX_FILE, is_dicom, read_groups
+from vasomim.frames.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES, list_images, series_key, walk
 from vasomim.prepare.grouping import patients
 from vasomim.prepare.plan import SPLITS
 from vasomim.prepare.prepared import DESCRIPTION, image_path, read_split

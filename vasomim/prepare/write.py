@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vasomim import __version__
 from vasomim.errors import DatasetError
 from vasomim.files import write_whole
-from vasomim.images import read_grey
+from vasomim.frames.images import read_grey
 from vasomim.prepare.masks import to_indices
 from vasomim.prepare.plan import SPLITS, Frame, Plan, Repairs
 from vasomim.prepare.polygons import paint
@@ -145,8 +145,8 @@ def write_frame(plan: Plan, frame: Frame, root: Path) -> None:
             indices = to_indices(frame.mask, plan.grey_values or {}, (height, width))
         else:
             indices = paint(frame.instances, height, width)
-        write_whole(mask, encode(indices))
-    write_whole(image, encode(pixels))  # Encoded anew, so that no text of the published file travels along.
+        write_whole(mask, encode(indices), sync=False)
+    write_whole(image, encode(pixels), sync=False)  # Encoded anew, so that no text of the published file travels along.
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vasomim.errors import DatasetError, did_you_mean
+from vasomim.files import write_whole
 from vasomim.synthetic.annotations import coco_annotations, coco_categories, voc_annotation
 from vasomim.synthetic.config import SimulatorConfig
 from vasomim.synthetic.frame import SyntheticFrame, simulate_cine, simulate_frame
@@ -112,10 +113,10 @@ def synthesize(
             report(done, frames)
     for text, content in plan.texts.items():
         if not (root / text).exists():
-            _write(root / text, content.encode())
+            write_whole(root / text, content.encode())
     for coco in plan.coco:
         if not (root / coco.path).exists():
-            _write(root / coco.path, _as_json(_assemble(root, coco, size)))
+            write_whole(root / coco.path, _as_json(_assemble(root, coco, size)))
     return Summary(frames, written, frames - written)
 
 
@@ -135,7 +136,7 @@ def _claim(root: Path, settings: dict[str, Any]) -> None:
         return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DatasetError(root, 'exists and is not a synthetic dataset.', 'Choose a folder that is new or empty.')
-    _write(record, _as_json(settings))
+    write_whole(record, _as_json(settings))
 
 
 def _outputs(shot: Shot) -> Iterator[Output]:
@@ -157,7 +158,7 @@ def write_shot(root: Path, shot: Shot) -> int:
         for output in outputs:
             path = _place(root, output)
             if not path.exists():
-                _write(path, WRITERS[output[1]](frame, path.name))
+                write_whole(path, WRITERS[output[1]](frame, path.name), sync=False)
     return len(shot.frames)
 
 
@@ -174,18 +175,6 @@ def _simulate(shot: Shot) -> list[SyntheticFrame]:
     raise DatasetError(
         shot.frames[0][0][0], f'no narrowing could be placed with {_ATTEMPTS} seeds.', 'Choose another seed.'
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        os.replace(part, path)
-    except OSError as error:
-        what = f'cannot be written ({error.strerror}).'
-        raise DatasetError(path, what, 'Free space or choose another folder.') from error
 
 
 def _assemble(root: Path, coco: CocoFile, size: int) -> dict[str, Any]:

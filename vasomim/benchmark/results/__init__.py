@@ -1,0 +1,1 @@
+"""Results: the store of records, the measures in them, submissions."""

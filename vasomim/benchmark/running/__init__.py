@@ -1,0 +1,1 @@
+"""Running a plan: cells, jobs, machines, time."""

@@ -1,0 +1,430 @@
+"""Which jobs a protocol asks for, with what they read; what is missing on disk is found before anything runs."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vasomim import __version__
+from vasomim.benchmark.results.store import FINISHED, Store, StoreError, digest, name_of
+from vasomim.benchmark.study.entries import SMOKE, Entries, Method, Protocol, Task, check_fractions, command_of
+from vasomim.benchmark.study.jobs import FINETUNE, PRETRAIN, SCRATCH, Job, encoder_of, weights_input
+from vasomim.benchmark.study.resolve import (
+    Fingerprints,
+    config_hash,
+    data_folder,
+    file_sha256,
+    finetuning_config,
+    frames_hash,
+    pretraining_config,
+)
+from vasomim.errors import CheckpointError, ConfigError, DatasetError, VasoMIMError, did_you_mean
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+AXES = ('task', 'method', 'seed', 'label_fraction')
+# What the inputs of a cell or a pre-training are called where they are not named by a word of their own.
+INPUTS = {
+    'config': 'settings',
+    'weights': 'encoder',
+    'code': 'version of vasomim',
+    'task_version': 'version of the task',
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a run reads and writes.
+
+    Attributes:
+        results: Folder of the store.
+        work_dir: Where jobs train.
+        data_root: Takes the place of ``data`` in the entries; None leaves it.
+        entries: Files of the user's own entries, for the command that computes a cell again.
+        threads: Threads of a job.
+        processes: Processes of a pre-training.
+    """
+
+    results: Path
+    work_dir: Path
+    data_root: str | None = None
+    entries: tuple[str, ...] = ()
+    threads: int = 1
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a protocol asks for.
+
+    Attributes:
+        protocol: After the selection.
+        pretrainings: One per method that pre-trains, or one for each of its seeds.
+        cells: In the order of task, method, label fraction and seed.
+        problems: What keeps cells from running, each once.
+    """
+
+    protocol: Protocol
+    pretrainings: list[Job]
+    cells: list[Job]
+    problems: list[VasoMIMError] = field(default_factory=list)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All jobs, pre-trainings first."""
+        return [*self.pretrainings, *self.cells]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Where a cell's encoder comes from.
+
+    Attributes:
+        hashed: What names it in the inputs of a cell.
+        file: Its checkpoint; None from scratch.
+        job: The pre-training that makes it.
+    """
+
+    hashed: str
+    file: Path | None = None
+    job: Job | None = None
+
+
+def select(protocol: Protocol, only: Sequence[str], seeds: int | None, fractions: str | None) -> Protocol:
+    """Return a protocol with some of its cells, or with other seeds and shares of labels.
+
+    Args:
+        protocol: What is selected from.
+        only: KEY=VALUE[,VALUE...] with task, method, seed or label_fraction.
+        seeds: Number of seeds.
+        fractions: Shares of labels, separated by commas.
+
+    Raises:
+        ConfigError: If a key or a value does not exist.
+    """
+    if seeds is not None:
+        if seeds < 1:
+            raise ConfigError('--seeds', f'{seeds} is not positive.', 'Take at least one.')
+        protocol = replace(protocol, seeds=tuple(range(seeds)), changes=('--seeds', str(seeds)))
+    if fractions is not None:
+        values = tuple(number('--label-fraction', text, float) for text in fractions.split(','))
+        check_fractions(values, '--label-fraction')
+        if len(set(values)) < len(values):
+            raise ConfigError('--label-fraction', 'a share stands twice.', 'Leave one of them out.')
+        changes = (*protocol.changes, '--label-fraction', fractions)
+        protocol = replace(protocol, label_fractions=values, changes=changes)
+    study = protocol
+    wanted: dict[str, list[Any]] = {}
+    for item in only:
+        key, equals, text = item.partition('=')
+        if not equals or key not in AXES:
+            raise ConfigError(
+                f'--only {item}', f'it does not name cells.{did_you_mean(key, AXES)}', 'Write task=NAME or method=NAME.'
+            )
+        kind = {'seed': int, 'label_fraction': float}.get(key, str)
+        wanted.setdefault(key, []).extend(number(f'--only {item}', value, kind) for value in text.split(','))
+    for key, chosen in wanted.items():
+        name = {'task': 'tasks', 'method': 'methods', 'seed': 'seeds', 'label_fraction': 'label_fractions'}[key]
+        there = getattr(protocol, name)
+        for value in chosen:
+            if value not in there:
+                raise ConfigError(
+                    f'--only {key}={value}',
+                    f"protocol '{protocol.name}' has none.{did_you_mean(str(value), map(str, there))}",
+                    f'It has: {", ".join(map(str, there))}.',
+                )
+        kept: dict[str, Any] = {name: tuple(value for value in there if value in chosen)}
+        protocol = replace(protocol, **kept)
+    if not protocol.planned():
+        raise ConfigError('--only', f"protocol '{protocol.name}' leaves all of this out.", 'Choose other cells.')
+    return protocol if protocol == study else replace(protocol, whole=study)
+
+
+def number(where: str, text: str, kind: Callable[[str], Any]) -> Any:
+    """Return a value of an option.
+
+    Raises:
+        ConfigError: If it is no number where one belongs.
+    """
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ConfigError(where, f"'{text}' is no number.", 'Correct it.') from error
+
+
+def make_plan(entries: Entries, protocol: Protocol, settings: Settings) -> Plan:
+    """Resolve all jobs of a protocol.
+
+    What is missing on disk becomes a problem of the plan, and the cells that need it are left out; wrong entries and
+    options raise.
+
+    Raises:
+        ConfigError: If an entry or an option is wrong.
+    """
+    fingerprints = Fingerprints(settings.work_dir / 'fingerprints.json')
+    problems: dict[str, VasoMIMError] = {}
+    weights: dict[str, dict[int, Encoder]] = {}
+    for name in dict.fromkeys(method for _, method, _ in protocol.planned()):
+        try:
+            weights[name] = encoders_of(entries.method(name), protocol, settings, fingerprints)
+        except (DatasetError, CheckpointError) as error:
+            problems.setdefault(str(error), error)
+    cells: list[Job] = []
+    for task_name in protocol.tasks:
+        task = entries.task(task_name)
+        for method_name in protocol.methods:
+            method = entries.method(method_name)
+            try:
+                made = cells_of(task, method, entries, protocol, settings, fingerprints, weights.get(method_name, {}))
+            except (DatasetError, CheckpointError) as error:
+                problems.setdefault(str(error), error)
+            else:
+                cells.extend(made)
+    pretrainings = {
+        encoder.job.name: encoder.job for of in weights.values() for encoder in of.values() if encoder.job is not None
+    }
+    return Plan(protocol, list(pretrainings.values()), cells, list(problems.values()))
+
+
+def encoders_of(
+    method: Method, protocol: Protocol, settings: Settings, fingerprints: Fingerprints
+) -> dict[int, Encoder]:
+    """Return the encoder of a method for each seed of the study.
+
+    Raises:
+        DatasetError: If the frames of its pre-training are missing.
+        CheckpointError: If its checkpoint is missing.
+    """
+    if method.kind == 'scratch':
+        return dict.fromkeys(protocol.seeds, Encoder(SCRATCH))
+    if method.kind == 'checkpoint':
+        assert method.checkpoint is not None
+        beside = Path(method.origin).parent / method.checkpoint
+        path = Path(method.checkpoint) if Path(method.checkpoint).is_file() else beside
+        if not path.is_file():
+            raise CheckpointError(
+                method.checkpoint, f"the checkpoint of method '{method.name}' is missing.", 'Correct its entry.'
+            )
+        return dict.fromkeys(protocol.seeds, Encoder(file_sha256(path), path.resolve()))
+    if protocol.per_seed:
+        return {seed: pretrained(method, protocol, settings, fingerprints, seed) for seed in protocol.seeds}
+    return dict.fromkeys(protocol.seeds, pretrained(method, protocol, settings, fingerprints, 0))
+
+
+def pretrained(
+    method: Method, protocol: Protocol, settings: Settings, fingerprints: Fingerprints, seed: int
+) -> Encoder:
+    """Return the encoder that a method's pre-training with a seed makes.
+
+    Raises:
+        DatasetError: If its frames are missing.
+    """
+    cfg = pretraining_config(method, protocol, settings.data_root, seed)
+    inputs = {
+        'method': method.name,
+        'config': config_hash(cfg),
+        'data': frames_hash(cfg, fingerprints),
+        'seed': seed,
+        'code': __version__,
+    }
+    if settings.processes > 1:  # Each brings a batch of its own, so that other weights come out.
+        inputs['processes'] = settings.processes
+    folder = settings.work_dir / 'pretrainings' / name_of(inputs)
+    job = Job(
+        kind=PRETRAIN,
+        inputs=inputs,
+        folder=folder.resolve(),
+        results=settings.results.resolve(),
+        config=config_text(cfg),
+        threads=settings.threads,
+        processes=settings.processes,
+        smoke=protocol.smoke,
+        command=command(protocol, settings, {'method': method.name, **({'seed': seed} if protocol.per_seed else {})}),
+    )
+    return Encoder(weights_input(inputs), encoder_of(job.folder), job)
+
+
+def cells_of(
+    task: Task,
+    method: Method,
+    entries: Entries,
+    protocol: Protocol,
+    settings: Settings,
+    fingerprints: Fingerprints,
+    weights: Mapping[int, Encoder],
+) -> list[Job]:
+    """Return the cells of a task and a method; none where its encoders, by seed, cannot be made.
+
+    Raises:
+        DatasetError: If the data of the task, or of a further test, are missing.
+        CheckpointError: If a brought checkpoint does not fit the task's config.
+    """
+    folder = prepared_folder(task, settings)
+    data = fingerprints.prepared(folder) if folder is not None else None
+    if not weights:
+        return []
+    # A selection of tasks changes no cell: the other tests are those of the whole study whose data are here.
+    also: dict[str, dict[str, Any]] = {}
+    whole = protocol.whole or protocol
+    for other in (entries.task(name) for name in task.also_test if name in whole.tasks):
+        other_folder = prepared_folder(other, settings)
+        with contextlib.suppress(DatasetError):
+            assert other_folder is not None
+            also[other.name] = {'task': other, 'data': other_folder, 'fingerprint': fingerprints.prepared(other_folder)}
+    cells: list[Job] = []
+    for fraction in protocol.label_fractions:
+        for seed in protocol.seeds if protocol.plans(task.name, method.name, fraction) else ():
+            encoder = weights[seed]
+
+            def config(of: Task, seed: int = seed, fraction: float = fraction) -> Config:
+                return finetuning_config(of, method, protocol, seed, fraction, settings.data_root)
+
+            main = config(task) if task.config is not None else None
+            if not cells and main is not None and method.kind == 'checkpoint':
+                check_fits(main, method, encoder.file)
+            inputs = {
+                'task': task.name,
+                'task_version': task.version,
+                'method': method.name,
+                'seed': seed,
+                'label_fraction': fraction,
+                'config': config_hash(main) if main is not None else digest([task.task, task.options]),
+                'data': data,
+                'metrics': list(task.metrics),
+                'subgroups': list(task.subgroups),
+                'weights': encoder.hashed,
+                'code': __version__,
+            }
+            cells.append(
+                Job(
+                    kind=FINETUNE,
+                    inputs=inputs,
+                    folder=(settings.work_dir / 'cells' / name_of(inputs)).resolve(),
+                    results=settings.results.resolve(),
+                    config=config_text(with_predictions(main)) if main is not None else '',
+                    task=task,
+                    data=folder,
+                    encoder=encoder.file,
+                    pretraining=encoder.job.name if encoder.job is not None else None,
+                    also={
+                        name: {**other, 'config': config_text(with_predictions(config(other['task'])))}
+                        for name, other in also.items()
+                    },
+                    threads=settings.threads,
+                    smoke=protocol.smoke,
+                    command=command(
+                        protocol,
+                        settings,
+                        {'task': task.name, 'method': method.name, 'seed': seed, 'label_fraction': fraction},
+                    ),
+                )
+            )
+    return cells
+
+
+def left_behind(plan: Plan, store: Store) -> str | None:
+    """Say how many finished cells of a study a plan computes anew because their inputs are others, and which inputs.
+
+    Args:
+        plan: Of the whole study.
+        store: The results.
+
+    Returns:
+        A sentence; None where no cell is left behind.
+    """
+    jobs = {job.place: job for job in plan.cells}
+    pretrainings = {job.name: job.inputs for job in plan.pretrainings}
+    try:
+        names = store.study(plan.protocol.name)
+        theirs = {weights_input(item.inputs): item.inputs for item in store.pretrainings(None)}
+    except StoreError:  # What is damaged is named elsewhere.
+        return None
+    reasons: Counter[str] = Counter()
+    cells = 0
+    for place, name in names.items():
+        job, cell = jobs.get(place), None
+        with contextlib.suppress(StoreError):
+            cell = store.cell(name)
+        if job is None or job.name == name or cell is None or cell.status != FINISHED:
+            continue
+        cells += 1
+        before, after = theirs.get(cell.inputs['weights']), pretrainings.get(job.pretraining or '')
+        for key in differing(cell.inputs, job.inputs):
+            if key == 'weights' and before is not None and after is not None:
+                reasons.update(f'{INPUTS.get(part, part)} of the pre-training' for part in differing(before, after))
+            else:
+                reasons[INPUTS.get(key, key)] += 1
+    if not cells:
+        return None
+    listed = ', '.join(f'{reason} ({count})' for reason, count in reasons.most_common())
+    return (
+        f'{cells} finished cells were computed from other inputs than are here, and a run makes others in their place '
+        f'part of the study: {listed}. To keep them, run with what they were computed from, '
+        'or name another folder by --results.'
+    )
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the keys whose values differ."""
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+
+
+def check_fits(cfg: Config, method: Method, checkpoint: Path | None) -> None:
+    """Load a brought checkpoint into the encoder of a config, as a cell would when its turn comes.
+
+    Raises:
+        CheckpointError: If it does not fit.
+    """
+    from mmengine.utils import import_modules_from_strings
+
+    from vasomim.engine.initialize import load_encoder
+    from vasomim.registry import MODELS
+
+    assert checkpoint is not None
+    import_modules_from_strings(**cfg.custom_imports)
+    try:
+        load_encoder(MODELS.build(cfg.model.backbone), checkpoint)
+    except CheckpointError as error:
+        # In a study an option stands in the method's entry, not on a command line.
+        cure = re.sub(r'--cfg-options (\S+)=([^\s,]+)', r"'finetune_options: {\1: \2}' in its entry", error.cure)
+        raise CheckpointError(f"checkpoint of method '{method.name}'", error.what, cure) from error
+
+
+def prepared_folder(task: Task, settings: Settings) -> Path | None:
+    """Return the folder of a task's data, None for a task without one."""
+    return data_folder(task.data, settings.data_root).expanduser().resolve() if task.data is not None else None
+
+
+def with_predictions(cfg: Config) -> Config:
+    """Return a config whose tests keep their predictions and measure no more than what picks the cases to draw."""
+    cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'vasomim.benchmark.results.predictions']
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmpretrain.PredictionHook')]
+    if cfg.default_scope == 'mmseg':
+        cfg.test_evaluator.measures, cfg.test_evaluator.subgroups = ['DSC'], []
+    return cfg
+
+
+def config_text(cfg: Config) -> str:
+    """Return a config as Python, without mmengine's slow formatter: all of it is plain values."""
+    from vasomim.engine.strict import SECTIONS
+
+    values = cfg.to_dict()
+    kept = {key: value for key, value in values.items() if key in SECTIONS[''] or key in ('custom_imports',)}
+    return ''.join(f'{key} = {value!r}\n' for key, value in kept.items())
+
+
+def command(protocol: Protocol, settings: Settings, cell: Mapping[str, Any]) -> str:
+    """Return what computes a cell again."""
+    parts = [*command_of(protocol.name), *protocol.changes]
+    for source in settings.entries:
+        parts += ['--entries', source]
+    if settings.data_root is not None and protocol.name != SMOKE:
+        parts += ['--data', settings.data_root]
+    return shlex.join([*parts, '--only', *(f'{key}={value}' for key, value in cell.items())])

@@ -1,0 +1,1 @@
+"""Checkpoints: read safely, renamed between families, converted, with the config that they carry."""

@@ -1,0 +1,1 @@
+"""Pictures of frames, masks, boxes and reconstructions, and the notice that they carry."""
