@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vasomim import __version__
-from vasomim.benchmark.results.store import FINISHED, Store, StoreError, digest, name_of
-from vasomim.benchmark.study.entries import SMOKE, Entries, Method, Protocol, Task, check_fractions, command_of
+from vasomim.benchmark.results.records import FINISHED, StoreError, digest, name_of
+from vasomim.benchmark.results.store import Store
+from vasomim.benchmark.schema import MOST_SEEDS
+from vasomim.benchmark.study.entries import SMOKE, Entries, Method, Protocol, Task, check_size, command_of
 from vasomim.benchmark.study.jobs import FINETUNE, PRETRAIN, SCRATCH, Job, encoder_of, weights_input
 from vasomim.benchmark.study.resolve import (
     Fingerprints,
@@ -110,16 +112,19 @@ def select(protocol: Protocol, only: Sequence[str], seeds: int | None, fractions
         ConfigError: If a key or a value does not exist.
     """
     if seeds is not None:
-        if seeds < 1:
-            raise ConfigError('--seeds', f'{seeds} is not positive.', 'Take at least one.')
+        if not 1 <= seeds <= MOST_SEEDS:
+            raise ConfigError('--seeds', f'{seeds} is no number from 1 to {MOST_SEEDS}.', 'Take another number.')
         protocol = replace(protocol, seeds=tuple(range(seeds)), changes=('--seeds', str(seeds)))
     if fractions is not None:
         values = tuple(number('--label-fraction', text, float) for text in fractions.split(','))
-        check_fractions(values, '--label-fraction')
+        for value in values:
+            if not 0 < value <= 1:
+                raise ConfigError('--label-fraction', f'{value} is no part of the labels.', 'Use numbers in (0, 1].')
         if len(set(values)) < len(values):
             raise ConfigError('--label-fraction', 'a share stands twice.', 'Leave one of them out.')
         changes = (*protocol.changes, '--label-fraction', fractions)
         protocol = replace(protocol, label_fractions=values, changes=changes)
+    check_size(protocol, f"protocol '{protocol.name}'")
     study = protocol
     wanted: dict[str, list[Any]] = {}
     for item in only:
@@ -205,17 +210,22 @@ def encoders_of(
     if method.kind == 'scratch':
         return dict.fromkeys(protocol.seeds, Encoder(SCRATCH))
     if method.kind == 'checkpoint':
-        assert method.checkpoint is not None
-        beside = Path(method.origin).parent / method.checkpoint
-        path = Path(method.checkpoint) if Path(method.checkpoint).is_file() else beside
-        if not path.is_file():
+        path = checkpoint_of(method)
+        if path is None:
             raise CheckpointError(
-                method.checkpoint, f"the checkpoint of method '{method.name}' is missing.", 'Correct its entry.'
+                str(method.checkpoint), f"the checkpoint of method '{method.name}' is missing.", 'Correct its entry.'
             )
         return dict.fromkeys(protocol.seeds, Encoder(file_sha256(path), path.resolve()))
     if protocol.per_seed:
         return {seed: pretrained(method, protocol, settings, fingerprints, seed) for seed in protocol.seeds}
     return dict.fromkeys(protocol.seeds, pretrained(method, protocol, settings, fingerprints, 0))
+
+
+def checkpoint_of(method: Method) -> Path | None:
+    """Return the file of a brought encoder: from here, else from beside its entry; None where there is none."""
+    assert method.checkpoint is not None
+    places = (Path(method.checkpoint), Path(method.origin).parent / method.checkpoint)
+    return next((path for path in places if path.is_file()), None)
 
 
 def pretrained(
@@ -272,8 +282,7 @@ def cells_of(
         return []
     # A selection of tasks changes no cell: the other tests are those of the whole study whose data are here.
     also: dict[str, dict[str, Any]] = {}
-    whole = protocol.whole or protocol
-    for other in (entries.task(name) for name in task.also_test if name in whole.tasks):
+    for other in (entries.task(name) for name in further_tests(task, protocol)):
         other_folder = prepared_folder(other, settings)
         with contextlib.suppress(DatasetError):
             assert other_folder is not None
@@ -289,19 +298,8 @@ def cells_of(
             main = config(task) if task.config is not None else None
             if not cells and main is not None and method.kind == 'checkpoint':
                 check_fits(main, method, encoder.file)
-            inputs = {
-                'task': task.name,
-                'task_version': task.version,
-                'method': method.name,
-                'seed': seed,
-                'label_fraction': fraction,
-                'config': config_hash(main) if main is not None else digest([task.task, task.options]),
-                'data': data,
-                'metrics': list(task.metrics),
-                'subgroups': list(task.subgroups),
-                'weights': encoder.hashed,
-                'code': __version__,
-            }
+            hashed = config_hash(main) if main is not None else digest([task.task, task.options])
+            inputs = cell_inputs(task, method.name, seed, fraction, hashed, data, encoder.hashed)
             cells.append(
                 Job(
                     kind=FINETUNE,
@@ -327,6 +325,41 @@ def cells_of(
                 )
             )
     return cells
+
+
+def cell_inputs(
+    task: Task, method: str, seed: int, fraction: float, config: str, data: str | None, weights: str
+) -> dict[str, Any]:
+    """Return all that the result of a cell depends on, which its name is the hash of.
+
+    Args:
+        task: The task.
+        method: Name of the method.
+        seed: Of the fine-tuning.
+        fraction: Share of the labels.
+        config: Hash of the settings.
+        data: Hash of the prepared set; None for a function without one.
+        weights: What names the encoder.
+    """
+    return {
+        'task': task.name,
+        'task_version': task.version,
+        'method': method,
+        'seed': seed,
+        'label_fraction': fraction,
+        'config': config,
+        'data': data,
+        'metrics': list(task.metrics),
+        'subgroups': list(task.subgroups),
+        'weights': weights,
+        'code': __version__,
+    }
+
+
+def further_tests(task: Task, protocol: Protocol) -> list[str]:
+    """Return the other tasks on whose test images the models of a task are tested: those of the whole study."""
+    whole = protocol.whole or protocol
+    return [name for name in task.also_test if name in whole.tasks]
 
 
 def left_behind(plan: Plan, store: Store) -> str | None:
@@ -404,7 +437,7 @@ def prepared_folder(task: Task, settings: Settings) -> Path | None:
 
 def with_predictions(cfg: Config) -> Config:
     """Return a config whose tests keep their predictions and measure no more than what picks the cases to draw."""
-    cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'vasomim.benchmark.results.predictions']
+    cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'vasomim.benchmark.scoring.predictions']
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmpretrain.PredictionHook')]
     if cfg.default_scope == 'mmseg':
         cfg.test_evaluator.measures, cfg.test_evaluator.subgroups = ['DSC'], []

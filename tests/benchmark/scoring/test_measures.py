@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from vasomim.benchmark.results.measures import by_subgroup
+from vasomim.benchmark.scoring.measures import by_subgroup
 from vasomim.benchmark.study.entries import load_entries
 
 
