@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from vasomim.benchmark.report.report import check_leaderboard, markers, with_table, write_leaderboard
+from vasomim.benchmark.report.pages import check_leaderboard, markers, with_table, write_leaderboard
 from vasomim.benchmark.report.table import build
 from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.study.entries import benchmark_folder, load_entries
