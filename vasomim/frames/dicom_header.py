@@ -43,7 +43,7 @@ PIXEL_DATA = {
 }
 UNDEFINED = 0xFFFFFFFF  # As a length: to the delimiter.
 
-MOST_INFLATED = 1 << 30  # Bytes of a deflated file, which is held in memory.
+MOST_INFLATED = 1 << 29  # Bytes of a deflated file, which is held in memory.
 
 COPY_AGAIN = 'Copy or export the file again, or leave it out.'
 

@@ -37,7 +37,7 @@ DECODERS = {  # What adds a decoder, by the end of the transfer syntax's UID.
 FAMILY = '1.2.840.10008.1.2.4.'
 
 ITEM, DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
-MOST_FRAGMENTS = 1 << 20  # A cine has a few thousand frames.
+MOST_FRAGMENTS = 1 << 17  # A cine has a few thousand frames.
 SLACK = 1024  # Bytes by which an RLE frame may exceed twice its pixels; a sound one exceeds them by 1 in 128.
 
 
