@@ -119,8 +119,8 @@ def read_frames(path: str | Path) -> Iterator[NDArray[np.uint8]]:
     Stored values are rescaled (slope and intercept), then mapped by the first window of the file, by its function, or
     by its first VOI look-up table where it has no window. Without either, 8-bit frames stay as they are, and in deeper
     ones the lowest value of the whole cine becomes 0 and the highest 255, which reads the file twice. MONOCHROME1 is
-    inverted; color becomes luminance. Modality look-up tables of angiograms are not applied: they linearize the
-    exposure and are not for display.
+    inverted; color becomes luminance. Modality look-up tables of angiograms, and of files that do not say what
+    they are, are not applied: they linearize the exposure and are not for display.
 
     Args:
         path: DICOM file, of one frame or many. Compressed ones are read as far as pydicom's plugins here can.

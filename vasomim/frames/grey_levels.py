@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vasomim.errors import DatasetError
-from vasomim.frames.dicom_header import Header, quiet
+from vasomim.frames.dicom_header import Header, quiet, uid_name
 
 FUNCTIONS = ('LINEAR', 'LINEAR_EXACT', 'SIGMOID')
 
-ANGIOGRAMS = (  # Classes whose modality look-up table linearizes the exposure, and is not for display: C.8.7.
+ANGIOGRAMS = (  # Classes whose modality look-up table linearizes the exposure, and is not for display (C.8.7).
     '1.2.840.10008.5.1.4.1.1.12.1',
     '1.2.840.10008.5.1.4.1.1.12.1.1',
     '1.2.840.10008.5.1.4.1.1.12.2',
@@ -119,7 +119,8 @@ def find_mapping(header: Header, find_range: Callable[[], tuple[int, int]]) -> M
         DatasetError: If attributes are damaged or unknown.
     """
     inverted = header.text('PhotometricInterpretation') == 'MONOCHROME1'
-    table = None if header.sop_class in ANGIOGRAMS else read_table(header, 'ModalityLUTSequence')
+    angiogram = header.sop_class in ANGIOGRAMS or not uid_name(header.sop_class)
+    table = None if angiogram else read_table(header, 'ModalityLUTSequence')
     if table is None:
         slope, intercept = header.number('RescaleSlope', 1.0), header.number('RescaleIntercept', 0.0)
         assert slope is not None and intercept is not None
