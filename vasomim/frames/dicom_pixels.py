@@ -5,7 +5,6 @@ How many there are is counted in the pixel data: what a file announces may be to
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -14,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vasomim.errors import DatasetError
-from vasomim.frames.codestream import HEAD, begins_image, read_size
+from vasomim.frames.codestream import read_size
+from vasomim.frames.dicom_fragments import find_frames
 from vasomim.frames.dicom_header import COPY_AGAIN, Header, Pixels, quiet, uid_name
 from vasomim.frames.limits import MOST_PIXELS
 
@@ -36,8 +36,6 @@ DECODERS = {  # What adds a decoder, by the end of the transfer syntax's UID.
 }
 FAMILY = '1.2.840.10008.1.2.4.'
 
-ITEM, DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
-MOST_FRAGMENTS = 1 << 17  # A cine has a few thousand frames.
 SLACK = 1024  # Bytes by which an RLE frame may exceed twice its pixels; a sound one exceeds them by 1 in 128.
 
 
@@ -86,15 +84,6 @@ class Layout:
             'number_of_frames': frames,
             'pixel_keyword': 'PixelData',
         }
-
-
-@dataclass(frozen=True)
-class Fragment:
-    """A piece of compressed pixel data: where it begins, its length, and its first bytes."""
-
-    start: int
-    length: int
-    head: bytes
 
 
 def read_layout(header: Header) -> Layout:
@@ -264,7 +253,8 @@ def decode_compressed(header: Header, layout: Layout, pixels: Pixels, decoder: A
     """
     from pydicom.encaps import encapsulate
 
-    frames, sound = find_frames(header, layout, pixels)
+    segments = layout.samples * layout.allocated // 8 if header.syntax == RLE else None
+    frames, sound = find_frames(header, pixels, layout.announced, segments)
     total = max(len(frames), layout.announced or 1)
     for number, fragments in enumerate(frames, start=1):
         length = sum(fragment.length for fragment in fragments)
@@ -292,61 +282,6 @@ def decode_compressed(header: Header, layout: Layout, pixels: Pixels, decoder: A
         yield stored
     if not sound:
         raise header.damaged(f'its compressed pixel data are damaged behind frame {len(frames)}.')
-
-
-def find_frames(header: Header, layout: Layout, pixels: Pixels) -> tuple[list[list[Fragment]], bool]:
-    """Return the fragments of each compressed frame, and whether nothing but their end follows them.
-
-    A frame begins where the table of offsets says so, and wherever a fragment begins as a compressed image does: the
-    table may be missing, and the announced number too low.
-
-    Raises:
-        DatasetError: If the pixel data are not compressed, or have too many fragments.
-    """
-    table, fragments, sound = read_fragments(header, pixels)
-    segments = layout.samples * layout.allocated // 8 if header.syntax == RLE else None
-    frames: list[list[Fragment]] = []
-    for fragment in fragments:
-        said = fragment.start in table or len(fragments) == layout.announced
-        if not frames or said or begins_image(fragment.head, segments):
-            frames.append([fragment])
-        else:
-            frames[-1].append(fragment)
-    return frames, sound
-
-
-def read_fragments(header: Header, pixels: Pixels) -> tuple[set[int], list[Fragment], bool]:
-    """Return where frames begin by the tables of offsets, all fragments, and whether nothing but their end follows.
-
-    Raises:
-        DatasetError: As :func:`find_frames`.
-
-    Source: DICOM PS3.5, A.4.
-    """
-    body, place, sound = header.body, pixels.start, True
-    end = pixels.end if pixels.length is None else min(pixels.end, pixels.start + pixels.length)
-    items: list[Fragment] = []
-    while place + 8 <= end:
-        body.seek(place)
-        start = body.read(8 + HEAD)
-        group, element, length = struct.unpack_from('<HHL', start)
-        if (group, element) != ITEM:
-            sound = (group, element) == DELIMITER
-            break
-        items.append(Fragment(place + 8, length, start[8 : 8 + length]))
-        if len(items) > MOST_FRAGMENTS:
-            raise header.damaged(f'its pixel data have more than {MOST_FRAGMENTS:,} fragments.')
-        place += 8 + length
-    if not items:
-        raise header.damaged('its pixel data are not compressed, as its transfer syntax says they are.')
-    first = items[0]
-    body.seek(first.start)
-    data = body.read(min(first.length, 4 * MOST_FRAGMENTS))
-    offsets = set(struct.unpack(f'<{len(data) // 4}L', data[: len(data) // 4 * 4]))
-    extended = header.get('ExtendedOffsetTable')
-    if isinstance(extended, bytes):
-        offsets.update(struct.unpack(f'<{len(extended) // 8}Q', extended[: len(extended) // 8 * 8]))
-    return {first.start + first.length + 8 + offset for offset in offsets}, items[1:], sound
 
 
 def correct_bits(stored: NDArray, layout: Layout) -> NDArray:
