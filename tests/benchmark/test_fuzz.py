@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmark.submission.made import Forgery, Made
-from vasomim.benchmark.study.entries import load_entries, shipped_entries
+from vasomim.benchmark.study.loading import load_entries, shipped_entries
 from vasomim.errors import VasoMIMError
 
 pytestmark = pytest.mark.slow

@@ -127,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
 
 def places(options: argparse.Namespace) -> tuple[Path, Path]:
     """Return the folder of the results and the work directory."""
-    from vasomim.benchmark.study.entries import benchmark_folder
+    from vasomim.benchmark.study.loading import benchmark_folder
 
     smoke = options.smoke
     work_dir = options.work_dir or Path('work_dirs') / ('benchmark_smoke' if smoke else 'benchmark')
@@ -141,8 +141,9 @@ def study(options: argparse.Namespace, only: Sequence[str]) -> tuple[Entries, Pr
     Raises:
         ConfigError: If an entry or an option is wrong.
     """
-    from vasomim.benchmark.study.entries import SMOKE, load_entries
-    from vasomim.benchmark.study.plan import select
+    from vasomim.benchmark.study.entries import SMOKE
+    from vasomim.benchmark.study.loading import load_entries
+    from vasomim.benchmark.study.selection import select
 
     entries = load_entries(options.entries)
     protocol = entries.protocol(options.protocol or (SMOKE if options.smoke else 'main'))
@@ -270,7 +271,7 @@ def show_plan(options: argparse.Namespace) -> int:
 
     from vasomim.benchmark.results.store import Store
     from vasomim.benchmark.running.run import left_of
-    from vasomim.benchmark.study.plan import left_behind
+    from vasomim.benchmark.study.left_behind import left_behind
 
     entries, plan, executor, settings = planned(options)
     results, work_dir = places(options)
@@ -345,7 +346,7 @@ def carry_out(options: argparse.Namespace) -> int:
     from vasomim.benchmark.results.store import Store
     from vasomim.benchmark.running.claims import Claim
     from vasomim.benchmark.running.run import compare, left_of, run_jobs, write_queue
-    from vasomim.benchmark.study.plan import left_behind
+    from vasomim.benchmark.study.left_behind import left_behind
 
     begun = time.monotonic()
     entries, plan, executor, settings = planned(options)
@@ -467,8 +468,8 @@ def submit(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Check a submission; exit status 1 if something differs, is less than the study, or nothing could be checked."""
-    from vasomim.benchmark.study.entries import load_entries
-    from vasomim.benchmark.study.plan import select
+    from vasomim.benchmark.study.loading import load_entries
+    from vasomim.benchmark.study.selection import select
     from vasomim.benchmark.submission.archive import Archive
     from vasomim.benchmark.submission.verify import CLAIMED, VERIFIED
     from vasomim.benchmark.submission.verify import verify as check

@@ -21,7 +21,8 @@ from vasomim.benchmark.report.pages import check_leaderboard, markers, with_tabl
 from vasomim.benchmark.report.table import build, read_reported
 from vasomim.benchmark.results.records import StoreError, digest
 from vasomim.benchmark.results.store import Store
-from vasomim.benchmark.study.entries import Entries, benchmark_folder
+from vasomim.benchmark.study.entries import Entries
+from vasomim.benchmark.study.loading import benchmark_folder
 from vasomim.cli import main
 from vasomim.errors import ConfigError
 

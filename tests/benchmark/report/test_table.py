@@ -18,7 +18,7 @@ from vasomim.benchmark.results.records import StoreError, name_of
 from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.statistics.paired import Paired
 from vasomim.benchmark.study.jobs import weights_input
-from vasomim.benchmark.study.plan import select
+from vasomim.benchmark.study.selection import select
 
 METHODS = [{'name': name} for name in ('mae', 'better')]
 

@@ -16,8 +16,9 @@ import torch
 
 from tests.benchmark.studies import COMMON, benchmark, finish, prepare, smoke_protocol
 from vasomim.benchmark.results.store import Store
-from vasomim.benchmark.study.entries import load_entries
-from vasomim.benchmark.study.plan import Settings, make_plan, select
+from vasomim.benchmark.study.loading import load_entries
+from vasomim.benchmark.study.plan import Settings, make_plan
+from vasomim.benchmark.study.selection import select
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vasomim.benchmark.study.entries import load_entries
-from vasomim.benchmark.study.plan import select
+from vasomim.benchmark.study.loading import load_entries
+from vasomim.benchmark.study.selection import select
 from vasomim.errors import ConfigError
 
 PROTOCOL = 'protocols:\n  - {name: p, title: P, tasks: [xcav], methods: [mae, scratch],'

@@ -25,8 +25,9 @@ from vasomim.benchmark.results.records import (
 )
 from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.scoring.measures import BOXES, OPERATING_POINT, Outcome, choose_operating_point, score
-from vasomim.benchmark.study.entries import Entries, Protocol, load_entries
+from vasomim.benchmark.study.entries import Entries, Protocol
 from vasomim.benchmark.study.jobs import Job
+from vasomim.benchmark.study.loading import load_entries
 from vasomim.benchmark.study.plan import Settings, make_plan
 from vasomim.benchmark.submission.archive import MANIFEST, Archive
 from vasomim.benchmark.submission.pack import pack

@@ -17,7 +17,7 @@ from tests.benchmark.submission.made import Forgery, Made
 from vasomim.benchmark.results.records import Cell, StoreError
 from vasomim.benchmark.scoring.measures import BOXES, OPERATING_POINT
 from vasomim.benchmark.study.jobs import SCRATCH, weights_input
-from vasomim.benchmark.study.plan import select
+from vasomim.benchmark.study.selection import select
 from vasomim.benchmark.submission.verify import CLAIMED, VERIFIED
 from vasomim.cli import main
 

@@ -15,7 +15,8 @@ from vasomim.benchmark.report.markdown import Table, found_cells, grid, main_row
 from vasomim.benchmark.report.table import build, read_reported
 from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.schema import LENIENT, Number, checked
-from vasomim.benchmark.study.entries import Entries, Protocol, load_entries, shipped_entries
+from vasomim.benchmark.study.entries import Entries, Protocol
+from vasomim.benchmark.study.loading import load_entries, shipped_entries
 from vasomim.errors import ConfigError
 from vasomim.files import read_json, write_whole
 

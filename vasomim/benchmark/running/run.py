@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from vasomim.benchmark.results.records import FAILED
-from vasomim.benchmark.running.cells import BROKEN, DONE, FULL, TAKEN, death, execute, now, record_failure
+from vasomim.benchmark.running.cells import BROKEN, DONE, FULL, TAKEN, death, execute, record_failure
 from vasomim.benchmark.running.claims import Claim, held
+from vasomim.benchmark.running.environment import now
 from vasomim.benchmark.running.estimate import tail
 from vasomim.benchmark.running.executor import Executor, Running
 from vasomim.benchmark.study.jobs import PRETRAIN, Job

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vasomim.benchmark.results.records import StoreError, sha256
-from vasomim.benchmark.running.cells import peak_memory, run_test
+from vasomim.benchmark.running.cells import run_test
+from vasomim.benchmark.running.environment import peak_memory
 from vasomim.benchmark.schema import Count, Number, adapter_of, checked
 from vasomim.files import read_json, write_whole
 
