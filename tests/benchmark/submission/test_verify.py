@@ -174,7 +174,7 @@ def crowded(forged: Forgery) -> None:
             'from scratch',
         ),
         (of_record(lambda record: record['weights'].update(file_sha256='f' * 64)), 'its encoder'),
-        (of_record(lambda record: record.update(curve=[{'epoch': 1, 'DSC': 'best'}, 3])), 'curve.1'),
+        (of_record(lambda record: record.update(curve=[{'epoch': 1, 'DSC': 'best'}, 3])), 'curve.0'),
         (of_record(lambda record: record.update(cost={'seconds': 'none'})), 'cost.seconds'),
         (of_record(lambda record: record.update(mine=1)), 'mine'),
         (lambda forged: forged.drop(forged.cell('vessels', 'scratch')), 'the submission lacks it'),
