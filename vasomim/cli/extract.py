@@ -17,7 +17,7 @@ from vasomim.anatomy import FILTERS, extract_anatomy
 from vasomim.anatomy.extraction import BORDER
 from vasomim.cores import cores
 from vasomim.errors import ConfigError, DatasetError
-from vasomim.files import write_whole
+from vasomim.files import read_json, write_whole
 from vasomim.frames.layout import (
     ANATOMY_SUFFIX,
     SETTINGS_FILE,
@@ -192,8 +192,8 @@ def recorded(destination: Path) -> Settings | None:
     if not path.exists():
         return None
     try:
-        return Settings(**json.loads(path.read_text(encoding='utf-8')))
-    except (ValueError, TypeError) as error:
+        return Settings(**read_json(path, ConfigError, AGAIN))
+    except TypeError as error:
         raise ConfigError(path, f'no settings of an extraction: {error}.', AGAIN) from error
 
 

@@ -161,6 +161,8 @@ def fits(box: Any, width: int, height: int) -> bool:
     if not isinstance(box, list) or len(box) != 4 or any(type(side) not in (int, float) for side in box):
         return False
     left, top, wide, high = box
+    if max(box) > MOST_PIXELS:  # Before whole numbers of any length are added to others.
+        return False
     return min(wide, high) >= 1 and min(left, top) >= 0 and left + wide <= width + 1e-6 and top + high <= height + 1e-6
 
 
