@@ -1,5 +1,3 @@
-"""Limits that are checked before memory is allocated, so that a crafted or damaged header cannot exhaust it."""
+"""What a frame may have at most, so that a hostile file is refused before memory is taken for it."""
 
-from __future__ import annotations
-
-MOST_PIXELS = 1 << 26  # Of a frame: 8192 x 8192, four times the side of the largest angiographic detectors in use.
+MOST_PIXELS = 1 << 26  # Of a frame: 8192 x 8192; those of angiograms have up to 2048 x 2048.
