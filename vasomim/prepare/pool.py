@@ -42,7 +42,7 @@ from vasomim.prepare.sources import Unit
 from vasomim.prepare.thinning import Rule, Thinner
 from vasomim.prepare.write import encode
 
-VERSION = 2  # Raised when the same source gives other files, or the journal other lines.
+VERSION = 3  # Raised when the same source gives other files, or the journal other lines.
 CHUNK = 64  # Jobs of one image that a process takes at a time: few enough for a progress bar that moves.
 
 COLUMNS = ('source', 'patient', 'series', 'frame', 'file', 'sha256', 'origin')
