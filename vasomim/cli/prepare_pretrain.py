@@ -199,8 +199,15 @@ def make_rule(options: argparse.Namespace, root: Path, name: str) -> Any:
 def wanted_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options that decide what is prepared, as stored."""
     left = ('purpose', 'source', 'destination', 'jobs')
-    chosen = {key: value for key, value in vars(options).items() if key not in left}
+    chosen = {key: as_stored(value) for key, value in vars(options).items() if key not in left}
     return chosen | {'without': {printable(path): tests_of(path) for path in options.without}}
+
+
+def as_stored(value: Any) -> Any:
+    """Return the value of an option as JSON holds it: patterns may have the bytes of any name."""
+    if isinstance(value, list):
+        return [as_stored(each) for each in value]
+    return printable(value) if isinstance(value, str | Path) else value
 
 
 def tests_of(folder: Path) -> str:
