@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -142,6 +143,14 @@ def maps_beside(root: str | Path, anatomy_suffix: str = ANATOMY_SUFFIX) -> Path:
     if root.is_symlink() or root.name in ('', '..'):
         root = root.resolve()
     return root.with_name(root.name + anatomy_suffix)
+
+
+def composed(name: str) -> str:
+    """Return a name with its letters and accents as one character each, by which names are compared.
+
+    macOS stores file names with the accents apart; lists and annotation files hold them composed. Both look the same.
+    """
+    return unicodedata.normalize('NFC', name)
 
 
 def series_key(name: str) -> tuple[str, int, str]:
