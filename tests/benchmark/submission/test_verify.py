@@ -78,6 +78,10 @@ def without_pretraining(forged: Forgery) -> None:
     forged.manifest['pretrainings'] = []
 
 
+def an_unused_pretraining(forged: Forgery) -> None:
+    forged.edit_pretraining(lambda record: record['inputs'].update(seed=5))
+
+
 def another_mask(forged: Forgery) -> None:
     forged.members[f'predictions/{forged.cell("vessels", "mae")}/test/e.png'] = png(np.zeros((64, 64), np.uint8))
 
@@ -187,6 +191,7 @@ def crowded(forged: Forgery) -> None:
         (another_pretraining, 'one of vasomim'),
         (another_encoder, 'its encoder'),
         (without_pretraining, 'pre-training is missing'),
+        (an_unused_pretraining, 'starts from this'),
         (another_mask, 'DSC of e'),
         (without_a_mask, 'missing'),
         (an_extra_member, 'note.txt'),

@@ -150,6 +150,10 @@ class Verifier:
                 self.differs(f'{cell.cell}: the study plans no cell {described(place)}')
             else:
                 self.check_cell(cell, pretrainings)
+        used = {cell.inputs.get('weights') for cell in cells.values()}
+        for weights, item in pretrainings.items():
+            if weights not in used:
+                self.differs(f'{item.pretraining}: no cell of the submission starts from this pre-training')
         for name in sorted(self.archive.members.keys() - self.expected):
             self.differs(f'{name}: it belongs to no cell of the submission')
         for name in sorted(manifest['files'].keys() ^ (self.expected - {MANIFEST})):
