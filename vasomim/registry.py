@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+from collections import ChainMap
 from typing import Any
 
 import mmengine.registry
@@ -35,18 +36,18 @@ for root in [value for value in vars(mmengine.registry).values() if isinstance(v
         Registry(root.name, parent=root.children['mmpretrain'], scope='vasomim', locations=LOCATIONS)
 
 
-def registered(root: Registry, scope: str) -> dict[str, Any]:
+def registered(root: Registry, scope: str) -> ChainMap[str, Any]:
     """Return what a config of a scope finds in a root registry: the scope's own modules and those of its ancestors."""
     if importlib.util.find_spec(scope) is not None:
         importlib.import_module(f'{scope}.registry')  # Makes the scope known to the root registries.
     node = root._search_child(scope)  # Scopes nest: ours lies within mmpretrain's. An empty registry is falsy.
     node = root if node is None else node
-    names: dict[str, Any] = {}
+    names = []
     while node is not None:
         node.import_from_location()
-        names = {**node.module_dict, **names}
+        names.append(node.module_dict)
         node = node.parent
-    return names
+    return ChainMap(*names)
 
 
 __all__ = [

@@ -27,7 +27,7 @@ _CLASSES = {
     """,
     'mmengine': 'SyncBatchNorm',
     'mmcv': """
-        Conv2d ConvTranspose2d HSigmoid Linear PixelShufflePack Swish
+        Conv2d ConvTranspose2d HSigmoid PixelShufflePack Swish
         CenterCrop Normalize Pad RandomFlip Resize
     """,
     'mmpretrain': """
@@ -36,12 +36,12 @@ _CLASSES = {
         MAEPretrainDecoder PixelReconstructionLoss
     """,
     'mmseg': """
-        EncoderDecoder SegDataPreProcessor
+        CascadeEncoderDecoder EncoderDecoder SegDataPreProcessor
         HRNet InterpConv MSCAN MixVisionTransformer MobileNetV2 ResNeXt ResNet ResNetV1c ResNetV1d SwinTransformer UNet
         VisionTransformer
-        FPN Feature2Pyramid MultiLevelNeck
-        ASPPHead DepthwiseSeparableASPPHead DepthwiseSeparableFCNHead FCNHead FPNHead PSPHead SETRMLAHead SETRUPHead
-        SegformerHead UPerHead
+        FPN Feature2Pyramid MLANeck MultiLevelNeck
+        ASPPHead DAHead DepthwiseSeparableASPPHead DepthwiseSeparableFCNHead FCNHead FPNHead OCRHead PSPHead SETRMLAHead
+        SETRUPHead SegformerHead SegmenterMaskTransformerHead UPerHead
         BoundaryLoss CrossEntropyLoss DiceLoss FocalLoss HuasdorffDisstanceLoss LovaszLoss OHEMPixelSampler
         OhemCrossEntropy TverskyLoss
         AdjustGamma CLAHE PackSegInputs RGB2Gray RandomFlip Rerange Resize ResizeShortestEdge ResizeToMultiple
@@ -66,6 +66,7 @@ WORDS = {
     'approximate': 'none|tanh',
     'arch': '[a-z0-9][a-z0-9_-]{0,20}',  # A key into a table of the class.
     'bias': 'auto',
+    'block': 'BASIC|BOTTLENECK',
     'classes': 'present|all',
     'conv_bias': 'auto',
     'criterion': 'L1|L2',
@@ -73,7 +74,7 @@ WORDS = {
     'input_transform': 'resize_concat|multiple_select',
     'interpolate_mode': 'nearest|bilinear|bicubic',
     'interpolation': 'nearest|bilinear|bicubic|area|lanczos',
-    'loss_name': '(loss_)?[a-z0-9_]{1,40}',
+    'loss_name': '[a-z][a-z0-9_]{0,40}',
     'loss_type': 'binary|multi_class',
     'meta_keys': '[a-z][a-z0-9_]{0,40}',
     'mode': 'whole|slide|nearest|bilinear|bicubic|linear|square|log',

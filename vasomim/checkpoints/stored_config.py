@@ -13,7 +13,8 @@ from vasomim.errors import CheckpointError
 
 LONGEST = 1 << 20  # Characters of a config; those of this project have some 10,000.
 DISTRUST = 'Do not load it unless you trust its source; `vasomim convert` gives its tensors without the config.'
-# What a config says of a plain ViT: the kinds of its values, and the least and the largest of its numbers.
+ARCHITECTURE = ('embed_dims', 'num_layers', 'num_heads', 'feedforward_channels')
+# The least and the largest that a config may say of a plain ViT.
 ENCODER = {'patch_size': (1, 256), 'img_size': (1, 16384), 'window_size': (0, 16384)}
 
 
@@ -68,7 +69,7 @@ def encoder_section(config: Config, source: str | Path) -> dict[str, Any]:
     """Return what a stored config says of its encoder as a plain ViT; empty where it says nothing.
 
     Raises:
-        CheckpointError: If one of its sizes is no positive integer, or its ``arch`` neither a name nor sizes.
+        CheckpointError: If one of its sizes makes no sense, or its ``arch`` is neither a name nor sizes.
     """
     section = dict(look_up(config, 'model.backbone', Mapping, source, {}))
     for key, (least, most) in ENCODER.items():
@@ -80,10 +81,16 @@ def encoder_section(config: Config, source: str | Path) -> dict[str, Any]:
     if layers is not None and not (isinstance(layers, (list, tuple)) and all(type(layer) is int for layer in layers)):
         raise _of_another_kind('model.backbone.global_layers', layers, source)
     arch = section.get('arch')
-    sizes = arch.values() if isinstance(arch, Mapping) else ()
-    if not isinstance(arch, (str, Mapping, type(None))) or not all(type(size) is int and size > 0 for size in sizes):
+    if not (isinstance(arch, (str, type(None))) or (isinstance(arch, Mapping) and _is_architecture(arch))):
         raise _of_another_kind('model.backbone.arch', arch, source)
     return section
+
+
+def _is_architecture(sizes: Mapping) -> bool:
+    """Return whether sizes are those of a ViT: whole, positive, and its width one that its heads divide."""
+    if not all(type(sizes.get(name)) is int and sizes[name] > 0 for name in ARCHITECTURE):
+        return False
+    return sizes['embed_dims'] % sizes['num_heads'] == 0
 
 
 def _of_another_kind(path: str, value: Any, source: str | Path) -> CheckpointError:

@@ -74,7 +74,7 @@ def build_model(section: Mapping, scope: str, tensors: Mapping[str, Tensor], sou
     Raises:
         CheckpointError: If the model is too large, or a class refuses its values.
     """
-    with _building(source), Allowance(tensors), DefaultScope.overwrite_default_scope(scope):
+    with blamed_on_config(source), Allowance(tensors), DefaultScope.overwrite_default_scope(scope):
         model = roots.MODELS.build(copy.deepcopy(section))
     if not isinstance(model, nn.Module):
         raise CheckpointError(source, f'its config describes a {type(model).__name__}, which is no model.', TRUST)
@@ -89,7 +89,7 @@ def build_pipeline(steps: Sequence[Mapping], scope: str, source: str | Path) -> 
     """
     from mmengine.dataset import Compose
 
-    with _building(source), DefaultScope.overwrite_default_scope(scope):
+    with blamed_on_config(source), DefaultScope.overwrite_default_scope(scope):
         return Compose(copy.deepcopy(list(steps)))
 
 
@@ -190,6 +190,8 @@ class _Check:
     def plain(self, value: Any, path: str, key: str, owner: _Owner | None) -> None:
         """Refuse a text that is not allowed, and a number that is too large."""
         last = key.rpartition('.')[2]
+        if last == 'type' and not isinstance(value, str):
+            self.refuse(path, 'is no name')
         if isinstance(value, str):
             own = owner is not None and key.partition('.')[0] in owner.hints
             sound = own and allow_list.WORD.fullmatch(value) and not allow_list.PLACES.search(key)
@@ -330,16 +332,24 @@ def _may_be_imported(module: str) -> bool:
 
 
 @contextmanager
-def _building(source: str | Path) -> Iterator[None]:
-    """Turn what classes raise about the values that they are built from into an error of the checkpoint."""
+def blamed_on_config(source: str | Path, what: str = 'what its config describes cannot be built') -> Iterator[None]:
+    """Turn what a model or a pipeline raises, as it is built or on a sound frame, into an error of the checkpoint.
+
+    Args:
+        source: The checkpoint.
+        what: What is wrong with it.
+
+    Raises:
+        CheckpointError: In place of any other error, but of memory that a GPU has not.
+    """
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        what = f'{error.where}: {error.what}' if isinstance(error, VasoMIMError) else f'{type(error).__name__}: {error}'
+        said = f'{error.where}: {error.what}' if isinstance(error, VasoMIMError) else f'{type(error).__name__}: {error}'
         cure = 'Take a checkpoint that a training of this version wrote.'
-        raise CheckpointError(source, f'what its config describes cannot be built: {what[:300]}', cure) from error
+        raise CheckpointError(source, f'{what}: {said[:300]}', cure) from error
 
 
 def _values_made(function: Any, args: Any, kwargs: dict[str, Any]) -> int:

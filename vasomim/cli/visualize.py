@@ -58,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from vasomim.checkpoints.checkpoint import load_model
+    from vasomim.checkpoints.stored_model import blamed_on_config
     from vasomim.drawing.visualization import reconstruction_figure, write_picture
     from vasomim.engine.figures import own_randomness
 
@@ -76,7 +77,8 @@ def run(options: argparse.Namespace) -> int:
         # Not by the dataset's own access, whose errors speak of the options of a training.
         samples = [dataset.pipeline({**dataset.get_data_info(index), 'skipped': []}) for index in chosen]
         batch = model.data_preprocessor(dataset.collate(samples), False)
-        result = model.reconstruct(batch['inputs'], batch['data_samples'])
+        with blamed_on_config(options.checkpoint, 'its model fails on a frame'):
+            result = model.reconstruct(batch['inputs'], batch['data_samples'])
     paths = [Path(sample.metainfo['img_path']) for sample in batch['data_samples']]
     if options.target.suffix.lower() == '.png':
         names = [path.name for path in paths]

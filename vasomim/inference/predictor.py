@@ -16,7 +16,7 @@ from mmengine.registry import DefaultScope
 from vasomim import compat
 from vasomim.checkpoints.checkpoint import TASKS, best_checkpoint, load_tensors, read_checkpoint
 from vasomim.checkpoints.stored_config import DISTRUST, look_up, parse_config
-from vasomim.checkpoints.stored_model import build_model, build_pipeline, buildable
+from vasomim.checkpoints.stored_model import blamed_on_config, build_model, build_pipeline, buildable
 from vasomim.drawing.overlays import draw_boxes, draw_mask
 from vasomim.errors import CheckpointError, ConfigError, DatasetError
 from vasomim.frames.inputs import Frame, list_sources, read_source, read_sources
@@ -86,7 +86,7 @@ class Predictor:
         compat.prepare()
         if not 0 <= score <= 1:
             raise ConfigError('score', f'{score} is not in [0, 1].', 'Take 0.3, or 0 for all boxes.')
-        source = best_checkpoint(checkpoint)
+        self.source = source = best_checkpoint(checkpoint)
         self.cfg, tensors = fine_tuned(source, trust_config)
         self.scope = self.cfg.default_scope
         self.task = TASKS[self.scope]
@@ -107,6 +107,7 @@ class Predictor:
 
         Raises:
             DatasetError: If the file cannot be read, or is a cine: :meth:`stream` takes those.
+            CheckpointError: If the model fails on it.
             ValueError: If an array is not uint8 (H, W).
         """
         if not isinstance(frame, np.ndarray):
@@ -114,12 +115,12 @@ class Predictor:
         if frame.ndim != 2 or frame.dtype != np.uint8:
             raise ValueError(f'a frame is uint8 (H, W), not {frame.dtype} {frame.shape}')
         shape = frame.shape
-        packed = self.pipeline(
-            dict(img=np.repeat(frame[..., None], 3, axis=-1), img_path='', img_id=0, img_shape=shape, ori_shape=shape)
-        )
-        with torch.no_grad(), DefaultScope.overwrite_default_scope(self.scope):
-            sample = self.model.test_step(pseudo_collate([packed]))[0]
-        return as_prediction(frame, sample, self.score)
+        pixels = np.repeat(frame[..., None], 3, axis=-1)
+        with blamed_on_config(self.source, f'its model fails on a frame of {shape[1]} x {shape[0]}'):
+            packed = self.pipeline(dict(img=pixels, img_path='', img_id=0, img_shape=shape, ori_shape=shape))
+            with torch.no_grad(), DefaultScope.overwrite_default_scope(self.scope):
+                sample = self.model.test_step(pseudo_collate([packed]))[0]
+            return as_prediction(frame, sample, self.score)
 
     def stream(self, source: str | Path) -> Iterator[tuple[Frame, Prediction]]:
         """Predict for every frame of a source, one after the other.
