@@ -11,5 +11,5 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         '--trust-config',
         action='store_true',
         help="build whatever the checkpoint's own config says, be it code: for files of people whom you trust "
-        '(default: only the classes and values that docs/checkpoints.md lists)',
+        '(default: classes and values that run none)',
     )
