@@ -25,7 +25,7 @@ import mmseg.datasets  # noqa: E402
 import mmseg.models  # noqa: E402, F401
 
 from vasomim.checkpoints.allow_list import CLASSES, PLACES, SCOPES, STACK, WORD, WORDS, may_be  # noqa: E402
-from vasomim.checkpoints.stored_model import allowed, buildable, package_of  # noqa: E402
+from vasomim.checkpoints.stored_check import allowed, buildable, package_of  # noqa: E402
 from vasomim.engine.strict import keys_of  # noqa: E402
 from vasomim.errors import CheckpointError  # noqa: E402
 from vasomim.registry import registered  # noqa: E402

@@ -20,9 +20,11 @@ from mmengine.config import Config
 
 from tests.finetuned import write_checkpoint
 from tests.models.builders import ARCH, build, vasomim_config
+from vasomim.checkpoints.allowance import Allowance
 from vasomim.checkpoints.checkpoint import load_model, read_checkpoint, save_weights
+from vasomim.checkpoints.stored_check import buildable
 from vasomim.checkpoints.stored_config import parse_config
-from vasomim.checkpoints.stored_model import Allowance, buildable
+from vasomim.checkpoints.stored_model import build_model
 from vasomim.cli import main
 from vasomim.cli.train import load_config, shipped_configs
 from vasomim.errors import CheckpointError, ConfigError
@@ -284,8 +286,6 @@ def test_heads_and_losses_of_mmseg_may_be_combined_with_the_encoder(sound, tmp_p
     }
     file = with_values(sound['segmentation'], tmp_path / 'other.safetensors', {'model': model})
     section = buildable(model, 'model', Config({}), 'mmseg', file)
-    from vasomim.checkpoints.stored_model import build_model
-
     tensors = build_model(section, 'mmseg', {}, file).state_dict()
     save_weights(tensors, file, read_checkpoint(file).config)
     mask = Predictor(file, 'cpu')(FRAME).mask
@@ -392,6 +392,7 @@ def test_a_malformed_config_is_an_error_of_the_checkpoint(sound, tmp_path, capsy
         {'window_size': -1},
         {'global_layers': 5},
         {'global_layers': ['a']},
+        {'window_size': 2, 'global_layers': [900]},
     ],
     ids=str,
 )

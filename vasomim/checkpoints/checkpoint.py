@@ -397,7 +397,8 @@ def load_model(source: str | Path, device: str | torch.device = 'cpu', trust_con
             :mod:`vasomim.checkpoints.allow_list` does not allow, or the tensors do not fit the model in it.
     """
     from vasomim import models  # noqa: F401  registers what the config names
-    from vasomim.checkpoints.stored_model import build_model, buildable
+    from vasomim.checkpoints.stored_check import buildable
+    from vasomim.checkpoints.stored_model import build_model
 
     checkpoint = read_checkpoint(source)
     if checkpoint.config is None:

@@ -15,8 +15,9 @@ from mmengine.registry import DefaultScope
 
 from vasomim import compat
 from vasomim.checkpoints.checkpoint import TASKS, best_checkpoint, load_tensors, read_checkpoint
+from vasomim.checkpoints.stored_check import buildable
 from vasomim.checkpoints.stored_config import DISTRUST, look_up, parse_config
-from vasomim.checkpoints.stored_model import blamed_on_config, build_model, build_pipeline, buildable
+from vasomim.checkpoints.stored_model import blamed_on_config, build_model, build_pipeline
 from vasomim.drawing.overlays import draw_boxes, draw_mask
 from vasomim.errors import CheckpointError, ConfigError, DatasetError
 from vasomim.frames.inputs import Frame, list_sources, read_source, read_sources
