@@ -200,7 +200,9 @@ def run_all(verb: str, arguments: dict[str, list[str]], folder: Path) -> dict[st
     return json.loads((folder / 'statuses.json').read_text())
 
 
-@pytest.mark.parametrize('verb', VERBS)
+@pytest.mark.parametrize(
+    'verb', ['predict', 'visualize', *(pytest.param(verb, marks=pytest.mark.slow) for verb in ('test', 'export'))]
+)
 def test_no_hostile_config_runs_code_in_any_verb(attacks, tmp_path, verb) -> None:
     statuses = run_all(verb, {name: VERBS[verb](file, tmp_path) for name, file in attacks.items()}, tmp_path)
     assert statuses.keys() == attacks.keys()
@@ -210,6 +212,7 @@ def test_no_hostile_config_runs_code_in_any_verb(attacks, tmp_path, verb) -> Non
         assert status == (0 if works else 2), f'{name}: {status}'
 
 
+@pytest.mark.slow
 def test_the_hostile_configs_are_what_they_are_taken_for(attacks, tmp_path) -> None:
     """Each of them runs its code where the user trusts it, so that the test above can fail."""
     harmless = {*SOUND_WITHOUT, 'scope', 'whole scope', 'method', 'pretrained'} - {'import of a module'}
