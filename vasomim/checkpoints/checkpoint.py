@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vasomim import compat
 from vasomim.checkpoints.families import HEADS, POSITIONS, adopt, expected, resize_positions, translate
 from vasomim.checkpoints.naming import detect_family
-from vasomim.checkpoints.stored_config import check_buildable, parse_config
+from vasomim.checkpoints.stored_config import encoder_section, look_up, parse_config
 from vasomim.errors import CheckpointError, did_you_mean
 from vasomim.files import in_one_step
 
@@ -306,11 +306,11 @@ def backbone_config(checkpoint: Checkpoint, source: str | Path) -> dict[str, Any
     """Return the encoder's part of a checkpoint's config; empty where it has none.
 
     Raises:
-        CheckpointError: If the config is no list of plain values.
+        CheckpointError: If the config is no list of plain values, or a size in it makes no sense.
     """
     if checkpoint.config is None:
         return {}
-    return dict((parse_config(checkpoint.config, source).get('model') or {}).get('backbone') or {})
+    return encoder_section(parse_config(checkpoint.config, source), source)
 
 
 def convert_checkpoint(
@@ -381,22 +381,24 @@ def convert_checkpoint(
     return Conversion(report, checkpoint.family, len(theirs), config is not None, checkpoint.notes)
 
 
-def load_model(source: str | Path, device: str | torch.device = 'cpu') -> nn.Module:
+def load_model(source: str | Path, device: str | torch.device = 'cpu', trust_config: bool = False) -> nn.Module:
     """Build the pre-trained model, or the vessel segmentor, that a checkpoint's own config describes, and load it.
 
     Args:
         source: A checkpoint that carries its config, as mmengine's do.
         device: Where the model goes.
+        trust_config: Build whatever the config says, be it code; for files whose source you trust.
 
     Returns:
         The model, in evaluation mode; ``model.cfg`` is the whole config.
 
     Raises:
         CheckpointError: If the file carries no config or that of a downstream task, the config holds what
-            :mod:`vasomim.checkpoints.stored_config` does not allow, or the tensors do not fit the model in it.
+            :mod:`vasomim.checkpoints.allow_list` does not allow, or the tensors do not fit the model in it.
     """
     from vasomim import models  # noqa: F401  registers what the config names
-    from vasomim.registry import MODELS
+    from vasomim.checkpoints.stored_check import buildable
+    from vasomim.checkpoints.stored_model import build_model
 
     checkpoint = read_checkpoint(source)
     if checkpoint.config is None:
@@ -404,15 +406,15 @@ def load_model(source: str | Path, device: str | torch.device = 'cpu') -> nn.Mod
             source, 'it carries no config, so its model is unknown.', 'Take a checkpoint that `vasomim train` wrote.'
         )
     config = parse_config(checkpoint.config, source)
-    if (scope := config.get('default_scope')) in TASKS:
+    scope = look_up(config, 'default_scope', str, source, 'mmpretrain')
+    if scope in TASKS:
         cure = 'Take a checkpoint of a pre-training. `vasomim test` and `vasomim predict` take this one.'
         raise CheckpointError(source, f'it is of a {TASKS[scope]}, which reconstructs nothing.', cure)
-    if not config.get('model'):
+    section = look_up(config, 'model', dict, source)
+    if not section:
         raise CheckpointError(source, 'its config describes no model.', 'Take a checkpoint that a training wrote.')
-    check_buildable(config, {'model': config.model}, source)
-    if config.model.get('segmentor'):
-        config.model.segmentor.weights = None  # They are in the checkpoint; the file may be gone.
-    model = MODELS.build(config.model)
+    section = buildable(section, 'model', config, 'mmpretrain', source, trust_config)
+    model = build_model(section, 'mmpretrain', checkpoint.tensors, source)
     load_tensors(model, checkpoint.tensors, str(source))
     model.cfg = config
     return model.to(device).eval()

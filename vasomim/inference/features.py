@@ -26,6 +26,7 @@ from vasomim.checkpoints.checkpoint import (  # noqa: E402
     load_tensors,
     read_checkpoint,
 )
+from vasomim.checkpoints.stored_model import blamed_on_config  # noqa: E402
 from vasomim.data.transforms import resize  # noqa: E402
 from vasomim.engine.initialize import PREFIX, source_grid  # noqa: E402
 from vasomim.errors import CheckpointError, ConfigError, did_you_mean  # noqa: E402
@@ -126,7 +127,9 @@ def build_encoder(checkpoint: Checkpoint, source: str | Path) -> PlainViT:
         )
     config = backbone_config(checkpoint, source)
     options = {key: config[key] for key in ('window_size', 'global_layers') if config.get(key) is not None}
-    encoder = PlainViT(arch=shape_of(tensors, config, source), patch_size=patch, img_size=grid[0] * patch, **options)
+    shape = shape_of(tensors, config, source)
+    with blamed_on_config(source):
+        encoder = PlainViT(arch=shape, patch_size=patch, img_size=grid[0] * patch, **options)
     wanted = encoder.state_dict()
     load_tensors(encoder, {name: tensor for name, tensor in tensors.items() if name in wanted}, str(source))
     encoder.out_type = 'raw'  # All tokens instead of a map.
