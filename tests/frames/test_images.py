@@ -123,7 +123,7 @@ def test_what_is_no_image_is_refused(tmp_path, content):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DatasetError, match=r'nowhere\.png: cannot be read: No such file'):
+    with pytest.raises(DatasetError, match=r'nowhere\.png: it cannot be read: No such file'):
         read_grey(tmp_path / 'nowhere.png')
 
 

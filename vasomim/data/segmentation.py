@@ -20,6 +20,7 @@ from mmseg.registry import DATASETS, TRANSFORMS  # noqa: E402
 from vasomim.data.prepared_split import PreparedReader  # noqa: E402
 from vasomim.errors import DatasetError  # noqa: E402
 from vasomim.frames.images import read_grey  # noqa: E402
+from vasomim.frames.names import on_disk  # noqa: E402
 from vasomim.prepare.prepared import SIDES, image_path, mask_path  # noqa: E402
 from vasomim.prepare.published import SEGMENTS  # noqa: E402
 
@@ -73,7 +74,7 @@ class PreparedSegmentation(PreparedReader, BaseSegDataset):
         side_of = json.loads(sides.read_text(encoding='utf-8')) if sides.is_file() else {}
         data_list = []
         for name in self.names:
-            image, mask = image_path(self.root, name), mask_path(self.root, name)
+            image, mask = on_disk(image_path(self.root, name)), on_disk(mask_path(self.root, name))
             for path in (image, mask):
                 if not path.is_file():
                     raise DatasetError(path, 'this file of the split is missing.', 'Prepare the set again.')

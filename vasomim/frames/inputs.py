@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vasomim.errors import DatasetError
+from vasomim.errors import DatasetError, printable
 from vasomim.frames.dicom import INDEX_FILE, is_dicom, read_frames, read_groups
 from vasomim.frames.images import read_grey
-from vasomim.frames.layout import IMAGE_SUFFIXES, existing_folder, series_key, walk
+from vasomim.frames.layout import IMAGE_SUFFIXES, SHOWN, existing_folder, is_unread, series_key, walk
 
 DICOM_SUFFIXES = ('.dcm', '.dicom', '.ima')
-SHOWN = 10  # Names in a line.
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,10 @@ class Frame:
 
 
 def list_sources(
-    source: str | Path, without: str | Path | None = None, not_images: list[str] | None = None
+    source: str | Path,
+    without: str | Path | None = None,
+    not_images: list[str] | None = None,
+    unread: list[str] | None = None,
 ) -> tuple[Path, list[str]]:
     """Find images and DICOM files.
 
@@ -44,6 +46,7 @@ def list_sources(
         source: A file, or a folder with sub-folders or without. DICOM files are known by their content.
         without: A folder to leave out, if it lies below ``source``.
         not_images: Gets the DICOM files of a folder that are none, such as reports.
+        unread: Gets the pictures and cines of a folder that are of kinds that are not read.
 
     Returns:
         The folder, and the files relative to it, cine series by cine series.
@@ -60,11 +63,13 @@ def list_sources(
     for name in files:
         if is_image(name):
             names.append(name)
-        elif Path(name).name != INDEX_FILE and is_dicom(root / name):
+        elif Path(name).name != INDEX_FILE and (root / name).is_file() and is_dicom(root / name):
             if holds_image(root / name):
                 names.append(name)
             elif not_images is not None:
                 not_images.append(name)
+        elif unread is not None and is_unread(name):
+            unread.append(name)
     if not names:
         raise DatasetError(
             root,
@@ -84,7 +89,7 @@ def holds_image(path: Path) -> bool:
 
 def left_out(not_images: list[str]) -> str:
     """Return a line that names DICOM files without an image."""
-    shown = ', '.join(not_images[:SHOWN]) + (', ...' if len(not_images) > SHOWN else '')
+    shown = ', '.join(map(printable, not_images[:SHOWN])) + (', ...' if len(not_images) > SHOWN else '')
     are = 'file is no image' if len(not_images) == 1 else 'files are no images'
     return f'{len(not_images)} DICOM {are}, and left out: {shown}'
 
@@ -157,7 +162,7 @@ def tell_damaged(damaged: list[DatasetError], files: int) -> int:
     if damaged:
         print(f'{len(damaged)} of {files} files cannot be read, or not to their end:')
         for error in damaged:
-            print(f'  {error.where}: {error.what}')
+            print(f'  {printable(error.where)}: {printable(error.what)}')
     return int(bool(damaged))
 
 
