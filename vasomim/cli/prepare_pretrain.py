@@ -19,7 +19,7 @@ from vasomim.cores import cores
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.files import write_whole
 from vasomim.frames.inputs import left_out
-from vasomim.frames.layout import ANATOMY_SUFFIX, existing_folder
+from vasomim.frames.layout import ANATOMY_SUFFIX, existing_folder, list_folder, unread_line
 from vasomim.prepare.anatomy_maps import Settings, Task, extract_all
 
 KINDS = {
@@ -32,6 +32,8 @@ KINDS = {
     'folder': 'any images, in sub-folders or not',
     'dicom': 'any DICOM files, of one frame or many, in sub-folders or not',
 }
+
+ANY_IMAGES = ('syntax', 'xcad', 'folder')  # Kinds of which all images are taken, wherever they lie.
 
 
 def add_pretrain_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +107,7 @@ def run_pretrain(options: argparse.Namespace) -> int:
     not_images: list[str] = []
     with progress('Listing') as report:
         units = list_units(kind, folder, selection, report, not_images)
+    unread = list_folder(folder).unread if kind in ANY_IMAGES else []
     rule = make_rule(options, root, name)
     with progress(f'{name}: files') as report:
         done = pool.write_frames(units, root, name, rule, processes, report)
@@ -127,6 +130,8 @@ def run_pretrain(options: argparse.Namespace) -> int:
     if workplace.exists():
         shutil.rmtree(workplace)
     say(summary, root, name)
+    if unread:
+        print(f'  {unread_line(unread)}')
     return int(bool(done.damaged or failed))
 
 

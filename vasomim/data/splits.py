@@ -7,9 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from vasomim.errors import DatasetError
-from vasomim.files import read_regular
 from vasomim.frames.layout import held_out_start
-from vasomim.frames.names import other_spellings
 
 SUBSETS = ('all', 'train', 'held_out')
 
@@ -41,16 +39,14 @@ def restrict(
 
     Returns:
         As ``found``, in its order. Frames in other sources of ``root`` than those found may be listed; they stay out.
-        Accents may be spelled otherwise in the list than in the names of the files (NFC, NFD).
 
     Raises:
         DatasetError: If the file cannot be read, lists no frame, lists some twice, or some that do not exist.
     """
     try:
-        text = read_regular(Path(split).expanduser(), DatasetError, 'Name a text file.').decode('utf-8-sig')
-    except UnicodeDecodeError as error:
+        lines = [line.strip() for line in Path(split).expanduser().read_text(encoding='utf-8-sig').splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(split, f'this list of frames cannot be read: {error}.', 'Name a text file.') from error
-    lines = [line.strip() for line in text.splitlines()]
     listed = Counter(line for line in lines if line and not line.startswith('#'))
     if not listed:
         raise DatasetError(split, 'this list holds no frame.', f'Write one frame a line, relative to {root}.')
@@ -60,10 +56,6 @@ def restrict(
         raise DatasetError(split, what, 'List each of them once.')
     here = {name for frames in found.values() for name in frames} | set(others)
     missing = [name for name in listed if name not in here and not in_other_source(name, found, Path(root))]
-    if missing:
-        spelled = other_spellings(missing, here.difference(listed))
-        listed.update(spelled.values())
-        missing = [name for name in missing if name not in spelled]
     if missing:
         what = f'{len(missing)} of {len(listed)} frames are missing on disk (first: {missing[0]}).'
         raise DatasetError(split, what, f'Correct the list, whose names are relative to {root}, or add the frames.')

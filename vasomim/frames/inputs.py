@@ -63,13 +63,13 @@ def list_sources(
     for name in files:
         if is_image(name):
             names.append(name)
-        elif Path(name).name != INDEX_FILE and (root / name).is_file() and is_dicom(root / name):
+        elif Path(name).name != INDEX_FILE and is_dicom(root / name):
             if holds_image(root / name):
                 names.append(name)
             elif not_images is not None:
                 not_images.append(name)
-        elif unread is not None and is_unread(name):
-            unread.append(name)
+    if unread is not None:
+        unread.extend(sorted(name for name in set(files).difference(names, not_images or ()) if is_unread(name)))
     if not names:
         raise DatasetError(
             root,

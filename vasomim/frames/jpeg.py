@@ -138,14 +138,19 @@ def number_of_pictures(data: bytes, jpeg: Jpeg) -> int:
     if not jpeg.index or data[jpeg.index : jpeg.index + 4] not in STARTS[:2]:
         return 1
     tags = next(directories(data[jpeg.index : jpeg.scan or None]), {})
-    number, start = tags.get(PICTURES, 1), jpeg.index + tags.get(ENTRIES, 0)
-    entry = struct.Struct('<III4x' if data[jpeg.index : jpeg.index + 1] == b'I' else '>III4x')
-    entries = data[start : start + number * entry.size]
+    entry = struct.Struct('<I4xI4x' if data[jpeg.index : jpeg.index + 1] == b'I' else '>I4xI4x')
+    start = jpeg.index + tags.get(ENTRIES, 0)
+    entries = data[start : start + tags.get(PICTURES, 0) * entry.size]
+    previews = {
+        jpeg.index + place
+        for kind, place in entry.iter_unpack(entries[: len(entries) // entry.size * entry.size])
+        if kind >> 16 & 0xFF == PREVIEW
+    }
     pictures = 1
-    for kind, size, place in entry.iter_unpack(entries[: len(entries) // entry.size * entry.size]):
-        if place and kind >> 16 & 0xFF != PREVIEW:  # The first of them is the picture itself, at 0.
-            other = read_jpeg(data[jpeg.index + place : jpeg.index + place + size])
-            pictures += (other.width, other.height) == (jpeg.width, jpeg.height)
+    start = jpeg.scan  # The pictures follow each other; the places in the index are wrong after some tools.
+    while (start := data.find(START + b'\xff', start + 1)) > 0:
+        other = read_jpeg(data[start:])
+        pictures += start not in previews and (other.width, other.height) == (jpeg.width, jpeg.height)
     return pictures
 
 

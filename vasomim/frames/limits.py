@@ -1,7 +1,3 @@
-"""How large a frame may be."""
+"""What a frame may have at most, so that a hostile file is refused before memory is taken for it."""
 
-MOST_PIXELS = 1 << 26
-"""Pixels of a frame, height times width: four times those of the largest detectors, and 64 MiB as grey levels.
-
-A header that announces more is refused before anything is allocated, as it may be a few bytes that ask for terabytes.
-"""
+MOST_PIXELS = 1 << 26  # Of a frame: 8192 x 8192; those of angiograms have up to 2048 x 2048.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from vasomim.errors import DatasetError
+from vasomim.frames.layout import composed
 
 
 def refuse_unlistable(names: Iterable[str], root: str | Path) -> None:
@@ -35,14 +35,6 @@ def is_listable(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return name.splitlines() == [name]
-
-
-def composed(name: str) -> str:
-    """Return a name with its accents in one spelling (NFC); what looks the same is the same then.
-
-    Linux keeps both spellings apart; macOS and some archives change one into the other.
-    """
-    return name if name.isascii() else unicodedata.normalize('NFC', name)
 
 
 def other_spellings(wanted: Iterable[str], here: Collection[str]) -> dict[str, str]:
