@@ -121,8 +121,9 @@ def read_index(root: str | Path) -> Index:
         raise DatasetError(path, 'there is no such index.', 'Name a folder that `vasomim pack` wrote.')
     cure = 'Delete the folder and pack the frames again.'
     content = read_json(path, DatasetError, cure)
-    if content.get('format') == FORMAT and content.get('version') not in READABLE:
-        raise DatasetError(path, f'version {content.get("version")}; this is {VERSION}.', 'Pack the frames again.')
+    version = content.get('version')
+    if content.get('format') == FORMAT and not (is_count(version) and version in READABLE):
+        raise DatasetError(path, f'version {version}; this is {VERSION}.', 'Pack the frames again.')
     fault = fault_of_index(content)
     if not fault:
         shards = {int(name[6:-4]): Shard(**shard) for name, shard in content['shards'].items()}
@@ -144,7 +145,7 @@ def fault_of_index(content: dict[str, Any]) -> str:
         if not isinstance(content.get(key), bool):
             return f"'{key}' is neither true nor false"
     size = content.get('size', 0)
-    if size is not None and not (is_count(size) and size > 0):
+    if size is not None and (size == 0 or not is_count(size)):
         return f"'size' is {size!r}"
     for key, kind in (('shards', dict), ('failed', dict), ('frames', list)):
         if not isinstance(content.get(key), kind):
