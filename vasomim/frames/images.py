@@ -128,6 +128,9 @@ def decode(path: str | Path, thorough: bool = True) -> NDArray:
         pixels = turned(pixels, header.orientation)
     if pixels.shape[:2] != header.size:
         raise DatasetError(path, 'damaged: it is of another size than it says.', COPY_AGAIN)
+    if header.format == 'TIFF' and pixels.shape[2:] == (4,) and pixels[..., 3].min() < 255:
+        what = 'it is transparent in parts, and its colors are stored or decoded as mixed with black.'
+        raise DatasetError(path, what, 'Save it without transparency.')
     return pixels
 
 
@@ -135,11 +138,14 @@ def check_header(path: str | Path, header: Header) -> None:
     """Refuse what must not be decoded.
 
     Raises:
-        DatasetError: If there are too many pixels, or several pictures.
+        DatasetError: If there are too many pixels or bits, or several pictures.
     """
     if max(header.width * header.height, header.tile) > MOST_PIXELS:
         what = f'it announces {header.width} x {header.height} pixels; at most {MOST_PIXELS:,} are read.'
         raise DatasetError(path, what, 'Save it smaller, or copy it again if it is damaged.')
+    if header.jpeg is not None and header.jpeg.bits != 8:
+        cure = 'Convert it to 8 bits first, mapping the recorded window of grey levels to 0-255.'
+        raise DatasetError(path, f'{header.jpeg.bits} bits a channel; frames are 8-bit.', cure)
     if header.pictures > 1:
         what = 'pages' if header.format == 'TIFF' else 'pictures'
         cure = 'Save each of them as a file of its own, for instance by `magick IN.tif OUT_%04d.png`.'

@@ -49,6 +49,7 @@ class Jpeg:
 
     Attributes:
         process: The marker of the frame header, such as 0xC0 for baseline; 0 where there is none.
+        bits: Of a sample.
         width: Pixels; 0 where it is not known.
         height: Pixels; 0 where it is not known.
         orientation: Of EXIF, 1 to 8.
@@ -61,6 +62,7 @@ class Jpeg:
     """
 
     process: int = 0
+    bits: int = 8
     width: int = 0
     height: int = 0
     orientation: int = 1
@@ -98,7 +100,7 @@ def read_jpeg(data: bytes) -> Jpeg:
     exif = False
     for marker, start, stop in segments(data, len(START)):
         if SOF <= marker <= 0xCF and marker not in NO_FRAME and stop - start >= 6:
-            found.process = marker
+            found.process, found.bits = marker, data[start]
             found.height, found.width = struct.unpack_from('>HH', data, start + 1)
             found.frame = sum(map(len, tables)) + 5
             factors = data[start + 7 : stop : 3]
