@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vasomim.errors import StorageError, VasoMIMError
 
@@ -90,18 +90,36 @@ def read_regular(
     Raises:
         VasoMIMError: Of class ``error``, if it is missing, no regular file, too large or cannot be read.
     """
-    try:
-        with open(path, 'rb', opener=open_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise error(path, 'it is no regular file.', 'Name a file with the content itself.')
-            if most is not None and status.st_size > most:
-                what = f'it has {status.st_size:,} bytes, and at most {most:,} are read.'
-                raise error(path, what, cure)
+    with open_regular(path, error) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise error(path, f'it has {size:,} bytes, and at most {most:,} are read.', cure)
+        try:
             return file.read()
+        except OSError as fault:
+            raise unreadable(path, error, fault) from fault
+
+
+def open_regular(path: str | Path, error: type[VasoMIMError]) -> BinaryIO:
+    """Open a regular file for reading, and refuse a pipe or a device at once; it is the caller's to close.
+
+    Raises:
+        VasoMIMError: Of class ``error``, if it is missing, no regular file or cannot be read.
+    """
+    try:
+        file = open(path, 'rb', opener=open_at_once)  # noqa: SIM115 - the caller closes it
     except (OSError, ValueError) as fault:  # ValueError: a zero byte in its name.
-        reason = getattr(fault, 'strerror', None) or str(fault)
-        raise error(path, f'it cannot be read: {reason}.', 'Check the path and its permissions.') from fault
+        raise unreadable(path, error, fault) from fault
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise error(path, 'it is no regular file.', 'Name a file with the content itself.')
+    return file
+
+
+def unreadable(path: str | Path, error: type[VasoMIMError], fault: Exception) -> VasoMIMError:
+    """Return the error for a file that the operating system does not let us read."""
+    reason = getattr(fault, 'strerror', None) or str(fault)
+    return error(path, f'it cannot be read: {reason}.', 'Check the path and its permissions.')
 
 
 def open_at_once(path: str, flags: int) -> int:

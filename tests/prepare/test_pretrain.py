@@ -18,9 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from pydicom.uid import BasicTextSRStorage, MediaStorageDirectoryStorage
+from pydicom.uid import BasicTextSRStorage, MediaStorageDirectoryStorage, SegmentationStorage
 
-from tests.dicoms import PATIENT, write_dicom
+from tests.dicoms import PATIENT, strip_preamble, write_dicom
 from tests.prepare.trees import write_arcade, write_png
 from vasomim.anatomy import extract_anatomy
 from vasomim.cli import main, train
@@ -292,6 +292,22 @@ def test_objects_without_an_image_are_no_damage(tmp_path, capsys):
     (source / 'ZCUT').unlink()
     assert prepare('dicom', source, tmp_path / 'none', '--name', 'x') == 2
     assert '1 DICOM files, none of which is an image.' in capsys.readouterr().err
+
+
+def test_dicom_files_that_are_damaged_or_have_no_preamble_do_not_vanish(tmp_path, capsys):
+    source, stored = tmp_path / 'medium', np.stack([frame(k) for k in range(3)])
+    write_dicom(source / 'IM1', stored[:1])
+    strip_preamble(write_dicom(source / 'IM2', stored, NumberOfFrames=None))  # Nor says it how many frames it has.
+    (source / 'empty.dcm').write_bytes(b'')
+    (source / 'short.dcm').write_bytes((source / 'IM1').read_bytes()[:100])
+    write_dicom(source / 'seg', stored, SOPClassUID=SegmentationStorage)
+    assert prepare('dicom', source, tmp_path / 'out', '--name', 'x') == 1
+    expected = {'p00001_c00001_00000.png': stored[0]} | {f'p00001_c00002_{k:05d}.png': stored[k] for k in range(3)}
+    check_pool(tmp_path / 'out', 'x', expected)
+    report = report_of(tmp_path / 'out', 'x')
+    assert [place for place, _ in report['damaged']] == ['empty.dcm', 'short.dcm'] and report['not_images'] == ['seg']
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ('empty.dcm', 'short.dcm', 'left out: seg'))
 
 
 def test_a_file_that_could_not_be_read_is_tried_again(tmp_path):

@@ -91,12 +91,12 @@ def unread_line(names: Sequence[str]) -> str:
 
 def no_image(root: Path, files: list[str]) -> DatasetError:
     """Return the error for a folder without an image; where it holds DICOM files, the cure makes frames of them."""
-    from vasomim.frames.dicom import is_dicom
+    from vasomim.frames.dicom import find_dicom
 
     endings = Counter(os.path.splitext(file)[1].lower() or 'no ending' for file in files)
     kinds = ', '.join(f'{ending}: {number}' for ending, number in endings.most_common(5))
     what = f'no image here, but {len(files)} other files ({kinds}).' if files else 'the folder is empty.'
-    if any(is_dicom(root / file) for file in files[:FILES_LOOKED_INTO]):
+    if find_dicom(root, files[:FILES_LOOKED_INTO]):
         cure = f'`vasomim prepare pretrain dicom {root} data/mine --name mine` makes frames of DICOM files.'
     else:
         cure = f'Name a folder with frames as {", ".join(IMAGE_SUFFIXES)}, in sub-folders or not.'

@@ -29,7 +29,7 @@ from vasomim.prepare.sources import Unit
 from vasomim.prepare.thinning import Rule, Thinner
 from vasomim.prepare.write import encode
 
-VERSION = 1  # Raised when the same source gives other files.
+VERSION = 2  # Raised when the same source gives other files.
 CHUNK = 64  # Images of a job, where they need not be compared: few enough for a progress bar that moves.
 AGAIN = 'Free some space or choose another DST; the same command then continues.'
 

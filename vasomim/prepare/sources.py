@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from vasomim.errors import ConfigError, DatasetError
-from vasomim.frames.dicom import INDEX_FILE, is_dicom, read_groups
+from vasomim.frames.dicom import find_dicom, read_groups
 from vasomim.frames.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES, list_images, series_key, walk
 from vasomim.prepare.grouping import patients
 from vasomim.prepare.plan import SPLITS
@@ -254,8 +254,8 @@ def dicom(
     Raises:
         DatasetError: If there is none.
     """
-    places = sorted(place for place in walk(root, ANATOMY_SUFFIX, None) if Path(place).name != INDEX_FILE)
-    places = [place for place in places if not left_out(place, selection.leave_out) and is_dicom(root / place)]
+    places = sorted(place for place in walk(root, ANATOMY_SUFFIX, None) if not left_out(place, selection.leave_out))
+    places = find_dicom(root, places)
     if not places:
         raise DatasetError(root, 'no DICOM file here.', 'Name a folder of them, in sub-folders or not.')
     numbers: dict[str, int] = {}
@@ -280,4 +280,6 @@ def dicom(
             report(done, len(places))
     if not files:
         what = f'{len(others)} DICOM files, none of which is an image.'
-        raise DatasetError(root, what, 'Name a folder of angiograms; these are reports, documents and the like.')
+        raise DatasetError(
+            root, what, 'Name a folder of angiograms; these are reports, segmentations, doses and the like.'
+        )
