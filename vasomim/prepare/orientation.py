@@ -34,9 +34,10 @@ def as_shown(frame: Frame) -> Frame:
 def turned_instance(instance: Instance, header: Header) -> Instance:
     """Return an object of the stored picture in the one that is shown."""
     left, top, width, height = instance.box
-    (x, y), (other_x, other_y) = (
-        turned_point(*corner, header) for corner in ((left, top), (left + width, top + height))
-    )
+    x, y = turned_point(left, top, header)
+    other_x, other_y = turned_point(left + width, top + height, header)
     box = min(x, other_x), min(y, other_y), abs(other_x - x), abs(other_y - y)
-    polygons = tuple(np.array([turned_point(*point, header) for point in polygon]) for polygon in instance.polygons)
+    polygons = tuple(
+        np.array([turned_point(x, y, header) for x, y in polygon.tolist()]) for polygon in instance.polygons
+    )
     return replace(instance, box=box, polygons=polygons)
