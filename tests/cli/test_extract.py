@@ -325,3 +325,24 @@ def test_the_map_of_a_turned_frame_is_kept_and_lies_as_it_is_shown(tmp_path):
         assert report(tmp_path / 'maps')['already_there'] == kept
     expected = extract_anatomy(np.ascontiguousarray(np.rot90(frame, -1)))
     np.testing.assert_array_equal(read_mask(tmp_path / 'maps/a.png'), expected)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        *('', 'null', '[]', '{"filter": NaN}', '[' * 100_000, '{"filter": "\\ud800"}', '{"filter": "sato"}'),
+        '{"filter": "soto", "sigmas": [1], "percentile": 90, "border": 1}',
+        '{"filter": "sato", "sigmas": "wide", "percentile": 90, "border": 1}',
+        '{"filter": ["sato"], "sigmas": [1], "percentile": 90, "border": 1}',
+        '{"filter": "sato", "sigmas": [1], "percentile": 190, "border": 1}',
+        '{"filter": "sato", "sigmas": [1], "percentile": "many", "border": 1.5}',
+    ],
+    ids=lambda content: content[:40],
+)
+def test_damaged_settings_of_maps_are_an_error_with_their_name(tmp_path, capsys, content):
+    write_frames(tmp_path / 'frames', 'a.png')
+    (tmp_path / 'maps').mkdir()
+    (tmp_path / 'maps/extract_settings.json').write_text(content)
+    assert extract(tmp_path / 'frames', tmp_path / 'maps') == 2
+    assert 'extract_settings.json: ' in capsys.readouterr().err
+    assert extract(tmp_path / 'frames', tmp_path / 'maps', '--filter', 'sato', '--overwrite', '--jobs', 1) == 0

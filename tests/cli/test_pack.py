@@ -86,7 +86,6 @@ def test_a_full_disk_is_an_error_and_the_same_command_continues(tmp_path, capsys
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     said = capsys.readouterr().err
     assert 'cannot be written: File too large' in said
-    assert 'the same command then continues' in said
     assert [path.name for path in out.iterdir()] == ['.pack.lock']
     assert pack(source, out, '--shard-size', 1) == 0
     assert pack('--verify', out) == 0
@@ -302,3 +301,13 @@ def test_two_runs_do_not_pack_into_one_folder(frames, tmp_path, capsys):
         assert pack(frames, out) == 2
     assert 'another process packs' in capsys.readouterr().err
     assert pack(frames, out) == 0
+
+
+def test_what_a_killed_run_left_is_cleared_and_no_other_folder(frames, tmp_path):
+    out = tmp_path / 'out'
+    out.mkdir()
+    for name in ('shard_00000.bin', 'shard_00001.bin.part', '.packed.json.77.0.part'):
+        (out / name).write_bytes(b'half')
+    assert pack(frames, out) == 0
+    assert {path.name for path in out.iterdir()} == {'packed.json', 'shard_00000.bin', '.pack.lock'}
+    assert pack('--verify', out) == 0

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vasomim.anatomy import FILTERS, extract_anatomy
 from vasomim.anatomy.extraction import BORDER
 from vasomim.cores import cores
-from vasomim.errors import ConfigError, DatasetError, printable
-from vasomim.files import write_whole
+from vasomim.errors import ConfigError, DatasetError, StorageError, printable
+from vasomim.files import read_json, write_whole
 from vasomim.frames.layout import (
     ANATOMY_SUFFIX,
     SETTINGS_FILE,
@@ -150,7 +150,8 @@ def extract_folder(source: Path, destination: Path, settings: Settings, options:
         The number of frames that failed.
 
     Raises:
-        DatasetError: If there are no frames, or writing fails.
+        DatasetError: If there are no frames.
+        StorageError: If writing fails.
         ConfigError: If the destination holds maps made with other settings.
     """
     tasks, unread = plan(source, destination, options.suffix)
@@ -167,11 +168,7 @@ def extract_folder(source: Path, destination: Path, settings: Settings, options:
         if unread:
             print(unread_line(unread))
     except OSError as error:
-        raise DatasetError(
-            error.filename or destination,
-            f'cannot be written: {error.strerror}.',
-            'Free some space or choose another DST; the same command then continues.',
-        ) from error
+        raise StorageError.of(error.filename or destination, error) from error
     return sum(bool(outcome.error) for outcome in outcomes)
 
 
@@ -195,10 +192,13 @@ def recorded(destination: Path) -> Settings | None:
     path = destination / SETTINGS_FILE
     if not path.exists():
         return None
+    content = read_json(path, ConfigError, AGAIN)
     try:
-        return Settings(**json.loads(path.read_text(encoding='utf-8')))
+        settings = Settings(**content)
+        extract_anatomy(np.zeros((1, 1), np.uint8), **asdict(settings))
     except (ValueError, TypeError) as error:
         raise ConfigError(path, f'no settings of an extraction: {error}.', AGAIN) from error
+    return settings
 
 
 def claim(destination: Path, settings: Settings, has_maps: bool, overwrite: bool) -> None:

@@ -68,7 +68,8 @@ def pack_folder(options: argparse.Namespace, jobs: int) -> int:
     root = existing_folder(options.source)
     destination = options.destination or root.resolve().with_name(root.resolve().name + SUFFIX)
     if destination.exists() and not (destination / INDEX).exists():
-        other = next((path for path in destination.iterdir() if not path.name.startswith(('shard_', LOCK))), None)
+        ours = ('shard_', f'.{INDEX}.', LOCK)  # Of a run that was killed before its first index stood.
+        other = next((path for path in destination.iterdir() if not path.name.startswith(ours)), None)
         if other is not None:
             raise DatasetError(destination, f'this folder holds something else ({other.name}).', 'Name another DST.')
     if destination.resolve().is_relative_to(root.resolve()):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vasomim.data.pack_format import INDEX, PAGE, Index, PackedFrame, Shard, broken_shards, shard_name
-from vasomim.errors import ConfigError, DatasetError, printable
+from vasomim.errors import ConfigError, DatasetError, StorageError, printable
 from vasomim.files import locked, sync_folder, write_whole
 from vasomim.frames.images import read_grey, read_mask
 from vasomim.frames.names import refuse_unlistable
@@ -109,8 +109,8 @@ def pack(
 
     Raises:
         ConfigError: If the folder holds frames packed with other settings, or from another source.
-        DatasetError: If it cannot be written, or a name cannot stand in the lists that choose frames.
-        StorageError: If another process packs into it.
+        DatasetError: If a name cannot stand in the lists that choose frames.
+        StorageError: If it cannot be written, or another process packs into it.
     """
     refuse_unlistable((source.name for source in sources), root)
     try:
@@ -118,11 +118,7 @@ def pack(
         with locked(root / LOCK, 'another process packs into this folder.', 'Wait for it, or name another DST.'):
             return _pack(sources, root, wanted, shard_bytes, jobs, report)
     except OSError as error:
-        raise DatasetError(
-            error.filename or root,
-            f'cannot be written: {error.strerror or error}.',
-            'Free some space or choose another DST; the same command then continues.',
-        ) from error
+        raise StorageError.of(error.filename or root, error) from error
 
 
 def _pack(
@@ -134,6 +130,8 @@ def _pack(
     report: Callable[[int, int], None] | None,
 ) -> Index:
     accept = wanted.complete
+    for part in (*root.glob(f'.{INDEX}.*.part'), *root.glob('shard_*.part')):  # Of a run that was killed.
+        part.unlink()
     index = wanted if not (root / INDEX).exists() else continued(root, wanted, sources, jobs)
     index.complete = False
     places = {frame.name: frame for frame in index.frames}
