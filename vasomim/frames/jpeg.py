@@ -163,11 +163,13 @@ def damage(data: bytes, jpeg: Jpeg, thorough: bool) -> str:
         data: The file.
         jpeg: What :func:`read_jpeg` read of it.
         thorough: Whether the codes of sequential pictures are counted too, which takes about as long as decoding them.
-            Without it, missing ends and zeroed parts are seen, which takes no time to speak of.
+            Without it, missing ends and zeroed parts are seen, which takes no time to speak of; codes are counted only
+            where they hold zeros that a flat picture may have.
     """
-    if not jpeg.scan or data.rfind(END, jpeg.scan) < 0:
+    end = data.rfind(END, jpeg.scan)
+    if not jpeg.scan or end < 0:
         return f'cut short after {len(data)} bytes.'
-    zeroed = data.find(ZEROS, jpeg.scan) >= 0
+    zeroed = data.find(ZEROS, jpeg.scan, end) >= 0
     if zeroed and any(hit_by_zeros(data, jpeg)):
         return 'damaged: a part of it was overwritten with zeros.'
     if (zeroed or thorough) and jpeg.process in HUFFMAN and not is_exact(data, jpeg):
