@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import cv2
@@ -13,6 +15,7 @@ from PIL import Image
 from vasomim.errors import DatasetError
 from vasomim.frames.headers import read_header, turned, turned_point
 from vasomim.frames.images import image_header, image_size, read_grey, read_mask
+from vasomim.frames.limits import MOST_PIXELS
 
 TURNED = {  # The stored picture in, the shown one out: EXIF 2.32, section 4.6.4, with NumPy's words for it.
     1: lambda stored: stored,
@@ -192,6 +195,26 @@ def test_sizes_are_those_that_are_decoded(tmp_path, ending):
         assert image_size(path) == read_grey(path).shape == (height, width)
 
 
+def test_a_chunk_that_announces_more_than_the_file_takes_no_memory(tmp_path):
+    data = png_of(8, 8)
+    at = data.index(b'IDAT') - 4
+    path = tmp_path / 'frame.png'
+    path.write_bytes(data[:at] + b'\xff\xff\xff\xf0' + data[at + 4 :])
+    command = (
+        'import resource, sys; from vasomim.frames.images import *\ntry: read_grey(sys.argv[1])\nexcept DatasetError: '
+    )
+    command += 'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
+    said = subprocess.run([sys.executable, '-c', command, str(path)], capture_output=True, text=True, check=True).stdout
+    assert int(said) < 1 << 20  # Kilobytes; OpenCV alone would take four gigabytes.
+
+
+def test_what_follows_a_picture_is_no_part_of_it(tmp_path, stored):
+    save(tmp_path / 'frame.png', stored, 1)
+    extra = b'\0\0\0\x1aeXIfMM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0' + bytes(9)
+    (tmp_path / 'frame.png').write_bytes((tmp_path / 'frame.png').read_bytes() + extra)
+    np.testing.assert_array_equal(read_grey(tmp_path / 'frame.png'), stored)
+
+
 def test_a_file_larger_than_any_frame_is_not_read(tmp_path):
     path = tmp_path / 'frame.png'
     path.write_bytes(png_of(8, 8))
@@ -225,3 +248,58 @@ def test_other_formats_are_named_whatever_the_file_is_called(tmp_path, content, 
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=rf'frame\.png: this is a {format} file'):
         read_grey(path)
+
+
+def test_damaged_headers_end_in_our_own_error(tmp_path):
+    """Files of every format with changed, lost and added bytes, most of them in the header."""
+    rng = np.random.default_rng(0)
+    pixels = cv2.GaussianBlur(rng.normal(128, 60, (60, 84)), None, 1.5).clip(0, 255).astype(np.uint8)
+    image, exif = Image.fromarray(pixels), Image.Exif()
+    exif[0x112] = 6
+    seeds = [cv2.imencode(f'.{ending}', pixels)[1].tobytes() for ending in ('png', 'jpg', 'bmp', 'tif', 'webp')]
+    for format, options in (
+        ('PNG', {'exif': exif}),
+        ('JPEG', {'exif': exif, 'progressive': True}),
+        ('JPEG', {'restart_marker_blocks': 5, 'optimize': True}),
+        ('WEBP', {'exif': exif}),
+        ('TIFF', {'tiffinfo': {0x112: 7}}),
+        ('TIFF', {'big_tiff': True}),
+        *((format, {'save_all': True, 'append_images': [image]}) for format in ('PNG', 'WEBP', 'MPO', 'TIFF')),
+    ):
+        buffer = io.BytesIO()
+        image.save(buffer, format, **options)
+        seeds.append(buffer.getvalue())
+    path, read = tmp_path / 'frame.png', 0
+    for number in range(1500):
+        data = bytearray(seeds[number % len(seeds)])
+        for _ in range(rng.integers(1, 6)):
+            at = int(rng.integers(len(data) if rng.random() < 0.3 else min(len(data), 300)))
+            change = rng.integers(4)
+            if change == 0:
+                data[at : at + 1] = rng.bytes(1)
+            elif change == 1:
+                data[at : at + 4] = b'\xff' * 4 if rng.random() < 0.5 else bytes(4)
+            elif change == 2:
+                del data[at : at + int(rng.integers(1, 40))]
+            else:
+                data[at:at] = rng.bytes(int(rng.integers(1, 20)))
+        path.write_bytes(data or b'x')
+        try:
+            assert read_grey(path, thorough=bool(number % 2)).size <= MOST_PIXELS
+            read += 1
+        except DatasetError:
+            pass
+    assert 0 < read < 1500
+
+
+def test_directories_far_away_and_in_circles_end(tmp_path):
+    path = tmp_path / 'frame.tif'
+    for content in (
+        b'II+\0\x08\0\0\0' + b'\xff' * 8,
+        b'II*\0\xff\xff\xff\xff',
+        b'II*\0\x08\0\0\0' + struct.pack('<HI', 0, 8),
+        b'II*\0\x08\0\0\0' + struct.pack('<HHHII', 0xFFFF, 0x100, 4, 1, 5) + bytes(20),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DatasetError):
+            read_grey(path)

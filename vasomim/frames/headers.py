@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vasomim.frames.jpeg import START as JPEG_START
 from vasomim.frames.jpeg import Jpeg, number_of_pictures, read_jpeg
 from vasomim.frames.tiff import STARTS as TIFF_STARTS
-from vasomim.frames.tiff import directories, orientation_in, orientation_of
+from vasomim.frames.tiff import directories, first_directory, orientation_in, orientation_of
 
 PNG_START = b'\x89PNG\r\n\x1a\n'
 WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT = 0x100, 0x101, 0x142, 0x143
@@ -90,14 +90,20 @@ def other_format(data: bytes) -> str:
     return ''
 
 
-def png_header(data: bytes) -> Header:
-    """Read a PNG file; one that is animated counts all its frames."""
+def png_header(data: bytes) -> Header | None:
+    """Read a PNG file; one that is animated counts all its frames.
+
+    None where a chunk leaves the file: OpenCV takes as much memory as the chunk announces, up to 4 GB.
+    """
     width, height = struct.unpack_from('>II', data, 16)
     orientation = frames = 1
     animated = controlled = drawn = False
     start = 8
-    while start + 8 <= len(data):
+    kind = b''
+    while kind != b'IEND':
         length, kind = struct.unpack_from('>I4s', data, start)
+        if start + 12 + length > len(data):
+            return None
         if kind == b'IDAT':
             drawn = True
         elif kind == b'eXIf':
@@ -137,12 +143,12 @@ def webp_header(data: bytes) -> Header | None:
 
 def tiff_header(data: bytes) -> Header | None:
     """Read a TIFF file; the pages count."""
-    pages = list(directories(data))
+    pages = sum(1 for _ in directories(data))
     if not pages:
         return None
-    first = pages[0]
+    first = first_directory(data)
     width, height, tile_width, tile_height = (first.get(tag, 0) for tag in (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT))
-    return Header('TIFF', width, height, orientation_in(first), len(pages), tile_width * tile_height)
+    return Header('TIFF', width, height, orientation_in(first), pages, tile_width * tile_height)
 
 
 def bmp_header(data: bytes) -> Header:

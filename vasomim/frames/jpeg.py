@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from vasomim.frames.tiff import EXIF_START, STARTS, directories, orientation_of
+from vasomim.frames.tiff import EXIF_START, STARTS, first_directory, orientation_of
 
 START = b'\xff\xd8'
 END = b'\xff\xd9'
@@ -105,7 +105,8 @@ def read_jpeg(data: bytes) -> Jpeg:
             found.frame = sum(map(len, tables)) + 5
             factors = data[start + 7 : stop : 3]
             if len(factors) > 1:
-                found.block = 8 * max(each >> 4 for each in factors), 8 * max(each & 15 for each in factors)
+                wide, high = (max(each >> shift & 15 for each in factors) for shift in (4, 0))
+                found.block = 8 * max(wide, 1), 8 * max(high, 1)
         elif marker == APP1 and not exif and data.startswith(EXIF_START, start):
             exif = True
             found.orientation = orientation_of(data[start:stop])
@@ -139,7 +140,7 @@ def number_of_pictures(data: bytes, jpeg: Jpeg) -> int:
     """
     if not jpeg.index or data[jpeg.index : jpeg.index + 4] not in STARTS[:2]:
         return 1
-    tags = next(directories(data[jpeg.index : jpeg.scan or None]), {})
+    tags = first_directory(data[jpeg.index : jpeg.scan or None])
     entry = struct.Struct('<I4xI4x' if data[jpeg.index : jpeg.index + 1] == b'I' else '>I4xI4x')
     start = jpeg.index + tags.get(ENTRIES, 0)
     entries = data[start : start + tags.get(PICTURES, 0) * entry.size]
@@ -241,10 +242,10 @@ def decodes(file: bytes) -> bool:
 
     Where an end marker stands, libjpeg takes zeros for the codes that are missing.
     """
-    with Image.open(io.BytesIO(file)) as image:
-        image.draft('L', (max(1, image.width // 8), max(1, image.height // 8)))  # All codes, few pixels.
-        try:
+    try:
+        with Image.open(io.BytesIO(file)) as image:
+            image.draft('L', (max(1, image.width // 8), max(1, image.height // 8)))  # All codes, few pixels.
             image.load()
-        except OSError:
-            return False
+    except (OSError, ValueError):
+        return False
     return True
