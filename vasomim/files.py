@@ -127,6 +127,18 @@ def open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
 
 
+def read_text(path: str | Path, error: type[VasoMIMError], cure: str = 'Copy it again.', most: int = MOST_JSON) -> str:
+    """Read a text file as UTF-8, with the byte order mark that Windows tools write, or without.
+
+    Raises:
+        VasoMIMError: Of class ``error``, if it is missing, no regular file, too large or no UTF-8.
+    """
+    try:
+        return read_regular(path, error, cure, most).decode('utf-8-sig')
+    except UnicodeDecodeError as fault:
+        raise error(path, f'it is not UTF-8: {fault.reason} at byte {fault.start}.', cure) from fault
+
+
 def read_json(
     path: str | Path,
     error: type[VasoMIMError],
@@ -207,29 +219,48 @@ def finite(text: str) -> float:
 
 
 @contextmanager
-def locked(path: str | Path, what: str, cure: str) -> Iterator[None]:
-    """Hold a file's lock, which goes with the process, however it ends; the file itself stays.
+def locked(path: str | Path, what: str, cure: str, keep: bool = True) -> Iterator[None]:
+    """Hold a file's lock, which goes with the process, however it ends.
 
     Args:
         path: The lock's file; it is made, with its folder.
         what: What is wrong where another process holds it, such as 'another training runs in this folder.'.
         cure: What to do then.
+        keep: Whether the file stays; else it is removed when the lock is given up.
 
     Raises:
         StorageError: If another process holds it, or the file cannot be made.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, 'ab')  # noqa: SIM115 - closed below; opened for writing, as locks over NFS ask for it
-    except OSError as error:
-        raise StorageError.of(path, error) from error
-    with file:
+    with lock_file(path, what, cure):
+        try:
+            yield
+        finally:
+            if not keep:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+
+def lock_file(path: Path, what: str, cure: str) -> BinaryIO:
+    """Open a file and lock it; see :func:`locked`.
+
+    Raises:
+        StorageError: If another process holds the lock, or the file cannot be made.
+    """
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, 'ab')  # noqa: SIM115 - the caller's; opened for writing, as locks over NFS ask for it
+        except OSError as error:
+            raise StorageError.of(path, error) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
-                yield  # A file system without locks.
-                return
+                return file  # A file system without locks.
+            file.close()
             raise StorageError(path.parent, what, cure) from error
-        yield
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()  # Its last holder removed it between the two steps.
