@@ -364,6 +364,21 @@ def test_visualize_reads_the_maps_beside_the_frames_where_all_are_there(trained,
     np.testing.assert_array_equal(drawn[0], drawn[2])
 
 
+def test_visualize_draws_the_others_where_a_frame_cannot_be_read(trained, data, tmp_path, capsys):
+    shutil.copytree(data / 'frames', tmp_path / 'frames')
+    damaged, narrow = tmp_path / 'frames' / 'framed.png', tmp_path / 'frames' / 'framee.png'
+    damaged.write_bytes(damaged.read_bytes()[:99])
+    cv2.imwrite(str(narrow), np.full((1, 3000), 9, np.uint8))
+    arguments = [str(trained / 'epoch_4.pth'), str(tmp_path / 'frames'), str(tmp_path / 'out'), '--num', '15']
+    assert main('visualize', arguments) == 1
+    assert f'  {damaged}: ' in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {
+        path.name for path in (data / 'frames').iterdir() if path.name != 'framed.png'
+    }
+    arguments[1] = str(damaged)
+    assert main('visualize', arguments) == 2
+
+
 @pytest.mark.parametrize(
     ('dataset', 'expected'), [({'filter': 'frangi'}, 'frangi'), ({'filter': None}, None), ({}, 'sato')]
 )

@@ -16,16 +16,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vasomim.anatomy import FILTERS, extract_anatomy
 from vasomim.anatomy.extraction import BORDER
 from vasomim.cores import cores
-from vasomim.errors import ConfigError, DatasetError
+from vasomim.errors import ConfigError, DatasetError, StorageError, printable
 from vasomim.files import read_json, write_whole
 from vasomim.frames.layout import (
     ANATOMY_SUFFIX,
     SETTINGS_FILE,
     existing_folder,
-    list_images,
+    list_folder,
     map_names,
     maps_beside,
     merged_sources,
+    unread_line,
 )
 from vasomim.prepare.anatomy_maps import Outcome, Settings, Task, extract_all
 
@@ -149,10 +150,11 @@ def extract_folder(source: Path, destination: Path, settings: Settings, options:
         The number of frames that failed.
 
     Raises:
-        DatasetError: If there are no frames, or writing fails.
+        DatasetError: If there are no frames.
+        StorageError: If writing fails.
         ConfigError: If the destination holds maps made with other settings.
     """
-    tasks = plan(source, destination, options.suffix)
+    tasks, unread = plan(source, destination, options.suffix)
     done = [task for task in tasks if task.target.exists()]
     try:
         if options.overwrite:
@@ -163,23 +165,22 @@ def extract_folder(source: Path, destination: Path, settings: Settings, options:
         made = show_progress(source.name, extract_all(tasks, settings, options.jobs or cores()), len(tasks))
         outcomes = list(made)
         report(source, destination, settings, outcomes)
+        if unread:
+            print(unread_line(unread))
     except OSError as error:
-        raise DatasetError(
-            error.filename or destination,
-            f'cannot be written: {error.strerror}.',
-            'Free some space or choose another DST; the same command then continues.',
-        ) from error
+        raise StorageError.of(error.filename or destination, error) from error
     return sum(bool(outcome.error) for outcome in outcomes)
 
 
-def plan(source: Path, destination: Path, suffix: str) -> list[Task]:
-    """List the frames with their maps; a destination inside the source holds none.
+def plan(source: Path, destination: Path, suffix: str) -> tuple[list[Task], list[str]]:
+    """List the frames with their maps, and the pictures that are not read; a destination inside the source holds none.
 
     Raises:
         DatasetError: If there are no frames, or two would share one map.
     """
-    names = list_images(source, suffix, without=destination)
-    return [Task(name, source / name, destination / target) for name, target in map_names(names, source).items()]
+    found = list_folder(source, suffix, without=destination)
+    named = map_names(found.images, source)
+    return [Task(name, source / name, destination / target) for name, target in named.items()], found.unread
 
 
 def recorded(destination: Path) -> Settings | None:
@@ -191,10 +192,13 @@ def recorded(destination: Path) -> Settings | None:
     path = destination / SETTINGS_FILE
     if not path.exists():
         return None
+    content = read_json(path, ConfigError, AGAIN)
     try:
-        return Settings(**read_json(path, ConfigError, AGAIN))
-    except TypeError as error:
+        settings = Settings(**content)
+        extract_anatomy(np.zeros((1, 1), np.uint8), **asdict(settings))
+    except (ValueError, TypeError) as error:
         raise ConfigError(path, f'no settings of an extraction: {error}.', AGAIN) from error
+    return settings
 
 
 def claim(destination: Path, settings: Settings, has_maps: bool, overwrite: bool) -> None:
@@ -246,13 +250,14 @@ def show_progress(title: str, outcomes: Iterator[Outcome], total: int) -> Iterat
 
 def report(source: Path, destination: Path, settings: Settings, outcomes: Sequence[Outcome]) -> None:
     """Print what happened, and write it to the destination."""
-    failed = {outcome.name: outcome.error for outcome in sorted(outcomes, key=lambda each: each.name) if outcome.error}
-    empty = sorted(outcome.name for outcome in outcomes if outcome.empty)
+    outcomes = sorted(outcomes, key=lambda each: each.name)
+    failed = {printable(outcome.name): outcome.error for outcome in outcomes if outcome.error}
+    empty = [printable(outcome.name) for outcome in outcomes if outcome.empty]
     kept = sum(outcome.kept for outcome in outcomes)
-    broken = {outcome.name: outcome.broken for outcome in outcomes if outcome.broken}
+    broken = {printable(outcome.name): outcome.broken for outcome in outcomes if outcome.broken}
     made = len(outcomes) - len(failed) - kept
     content = {
-        'source': str(source),
+        'source': printable(source),
         'settings': asdict(settings),
         'made': made,
         'already_there': kept,
@@ -268,6 +273,6 @@ def report(source: Path, destination: Path, settings: Settings, outcomes: Sequen
     if empty:
         print(f'{len(empty)} new maps hold no vessel; {destination / REPORT_FILE} lists them.')
     for name, error in list(failed.items())[:FAILURES_SHOWN]:
-        print(f'  {source / name}: {error}')
+        print(f'  {printable(source)}/{name}: {error}')
     if len(failed) > FAILURES_SHOWN:
         print(f'  and {len(failed) - FAILURES_SHOWN} more, listed in {destination / REPORT_FILE}.')

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vasomim.errors import ConfigError, DatasetError
+from vasomim.errors import ConfigError, DatasetError, printable
 
 SUMMARY = 'Embed frames by a frozen encoder; with labels, judge it by k-NN and linear probing.'
 
@@ -65,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
     from vasomim.drawing.notice import NOTICE
     from vasomim.files import write_whole
     from vasomim.frames.inputs import left_out, list_sources, read_sources, refuse_all_damaged, tell_damaged
+    from vasomim.frames.layout import unread_line
     from vasomim.inference.features import FeatureExtractor, embed
 
     if options.target.suffix != '.npz':
@@ -73,7 +74,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError('--k', f'{options.k} is not positive.', 'Take 20.')
     labels = None if options.labels is None else read_labels(options.labels)
     not_images: list[str] = []
-    root, files = list_sources(options.source, not_images=not_images)
+    unread: list[str] = []
+    root, files = list_sources(options.source, not_images=not_images, unread=unread)
     extractor = FeatureExtractor(options.checkpoint, options.pool, options.size, options.device)
     names: list[str] = []
     parts = []
@@ -95,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
         'size': extractor.size,
         'frames': len(names),
         'width': int(features.shape[1]),
-        'unreadable': [str(error.where) for error in damaged],
+        'unreadable': [printable(error.where) for error in damaged],
     }
     if labels is not None:
         facts['probing'] = probe(names, features, labels, options)
@@ -105,6 +107,8 @@ def run(options: argparse.Namespace) -> int:
     print(f'{options.target}: {len(names)} x {features.shape[1]} features. {NOTICE}')
     if not_images:
         print(left_out(not_images))
+    if unread:
+        print(unread_line(unread))
     return tell_damaged(damaged, len(files))
 
 
@@ -163,9 +167,12 @@ def probe(names: list[str], features: Any, labels: dict[str, tuple[str, str]], o
     import numpy as np
 
     from vasomim.evaluation.probing import judge, knn_probabilities, linear_probabilities
+    from vasomim.frames.names import other_spellings
     from vasomim.prepare.grouping import series, split_by_group
 
     own = [stem(name) for name in names]
+    spelled = other_spellings(set(own).difference(labels), set(labels).difference(own))  # Accents: NFC or NFD.
+    own = [spelled.get(name, name) for name in own]
     absent = sorted(set(labels) - set(own))
     if absent:
         count = f'{len(absent)} of {len(labels)} labelled frames'

@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.description = (
         f'{SUMMARY} `vasomim train --data DST` reads it, and so does the dataset PackedAngiograms, with the names, '
-        'subsets and pixels of SRC. A run that was stopped continues where it stopped. Frames that have changed since '
-        'they were packed are not noticed: pass --overwrite then.'
+        'subsets and pixels of SRC. A run that was stopped continues where it stopped. Frames and maps that have '
+        'changed since they were packed are packed again by the same command.'
     )
     add = parser.add_argument
     add('source', metavar='SRC', type=Path, help='XA-170K as published, or any folder of images')
@@ -61,19 +61,20 @@ def pack_folder(options: argparse.Namespace, jobs: int) -> int:
     """Pack; return 1 if a frame failed and was not to be skipped."""
     from vasomim.cli.prepare import progress
     from vasomim.data.pack_format import INDEX, Index, shard_name
-    from vasomim.data.packing import pack
+    from vasomim.data.packing import LOCK, pack
     from vasomim.errors import ConfigError, DatasetError
-    from vasomim.frames.layout import existing_folder
+    from vasomim.frames.layout import existing_folder, unread_line
 
     root = existing_folder(options.source)
     destination = options.destination or root.resolve().with_name(root.resolve().name + SUFFIX)
     if destination.exists() and not (destination / INDEX).exists():
-        other = next((path for path in destination.iterdir() if not path.name.startswith('shard_')), None)
+        ours = ('shard_', f'.{INDEX}.', LOCK)  # Of a run that was killed before its first index stood.
+        other = next((path for path in destination.iterdir() if not path.name.startswith(ours)), None)
         if other is not None:
             raise DatasetError(destination, f'this folder holds something else ({other.name}).', 'Name another DST.')
     if destination.resolve().is_relative_to(root.resolve()):
         raise ConfigError('DST', f'{destination} lies in SRC.', 'Name a folder outside of it.')
-    layout, sources = plan(root, options)
+    layout, sources, unread = plan(root, options)
     if options.overwrite:
         for path in (destination / INDEX, *sorted(destination.glob(shard_name(0).replace('0', '[0-9]')))):
             path.unlink(missing_ok=True)
@@ -82,6 +83,8 @@ def pack_folder(options: argparse.Namespace, jobs: int) -> int:
         index = pack(sources, destination, wanted, options.shard_size << 20, jobs, report)
     size = sum(shard.bytes for shard in index.shards.values()) / 1e9
     print(f'{destination}: {len(index.frames)} frames, {size:.2f} GB.')
+    if unread:
+        print(unread_line(unread))
     if index.failed:
         left = 'left out' if index.complete else 'and it is not complete without them: mend them and run this again'
         print(f'{len(index.failed)} frames could not be packed, {left}. {destination / INDEX} lists them:')
@@ -92,8 +95,8 @@ def pack_folder(options: argparse.Namespace, jobs: int) -> int:
     return int(not index.complete)
 
 
-def plan(root: Path, options: argparse.Namespace) -> tuple[str, list[Source]]:
-    """List the frames as their reader does, with their maps; return the layout as well."""
+def plan(root: Path, options: argparse.Namespace) -> tuple[str, list[Source], list[str]]:
+    """Return the layout, the frames as their reader lists them, with their maps, and the pictures that are not read."""
     from vasomim.data.datasets import XA170K, AngiogramDataset, AngiogramFolder
     from vasomim.data.packing import Source
     from vasomim.errors import ConfigError, DatasetError
@@ -117,7 +120,7 @@ def plan(root: Path, options: argparse.Namespace) -> tuple[str, list[Source]]:
         ]
     except DatasetError as error:
         raise DatasetError(error.where, error.what, f'{error.cure} --no-anatomy packs the frames alone.') from error
-    return 'merged' if merged else 'folder', sources
+    return 'merged' if merged else 'folder', sources, reader.unread
 
 
 def verify(root: Path, jobs: int) -> int:

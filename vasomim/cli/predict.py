@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vasomim.cli.trust import add_trust
+from vasomim.errors import printable
 
 SUMMARY = 'Predict masks or boxes for frames with a fine-tuned checkpoint; for research only, not for diagnosis.'
 
@@ -37,10 +38,12 @@ def run(options: argparse.Namespace) -> int:
     from vasomim.drawing.notice import NOTICE, write_notice, write_png
     from vasomim.errors import DatasetError
     from vasomim.frames.inputs import left_out, list_sources, read_sources, refuse_all_damaged, tell_damaged
+    from vasomim.frames.layout import unread_line
     from vasomim.inference.predictor import Predictor
 
     not_images: list[str] = []
-    root, names = list_sources(options.source, options.target, not_images)
+    unread: list[str] = []
+    root, names = list_sources(options.source, options.target, not_images, unread)
     predictor = Predictor(options.checkpoint, options.device, options.score, options.trust_config)
     binary = len(predictor.classes) <= 1 and predictor.task == 'segmentation' and predictor.model.num_classes == 2
     write_notice(options.target, legend(predictor.task, binary, predictor.classes))
@@ -49,7 +52,11 @@ def run(options: argparse.Namespace) -> int:
     annotations: list[dict] = []
     damaged: list[DatasetError] = []
     for frame in track(read_sources(root, names, damaged), description='frames', transient=True):
-        prediction = predictor(frame.pixels)
+        try:
+            prediction = predictor(frame.pixels)
+        except DatasetError as error:  # The model cannot take it.
+            damaged.append(DatasetError(root / frame.source, error.what, error.cure))
+            continue
         write_png(options.target / 'overlays' / frame.target, prediction.overlay())
         if prediction.mask is not None:
             # One class as 0 and 255, which every viewer shows; several as their indices.
@@ -65,6 +72,8 @@ def run(options: argparse.Namespace) -> int:
     print(f'{options.target}: {predictor.task} of {frames} of {len(names)} files. {NOTICE}')
     if not_images:
         print(left_out(not_images))
+    if unread:
+        print(unread_line(unread))
     return tell_damaged(damaged, len(names))
 
 
@@ -88,9 +97,10 @@ def add_boxes(images: list[dict], annotations: list[dict], frame: Any, predictio
         prediction: :class:`vasomim.inference.predictor.Prediction` with boxes.
     """
     height, width = frame.pixels.shape
-    image = {'id': len(images) + 1, 'file_name': frame.source, 'width': width, 'height': height}
+    # Printable, as JSON cannot hold every name that a file can have.
+    image = {'id': len(images) + 1, 'file_name': printable(frame.source), 'width': width, 'height': height}
     if frame.index is not None:
-        image |= {'file_name': frame.target, 'source': frame.source, 'frame': frame.index}
+        image |= {'file_name': printable(frame.target), 'source': printable(frame.source), 'frame': frame.index}
     images.append(image)
     for box, score, label in zip(prediction.boxes, prediction.scores, prediction.labels, strict=True):
         left, upper, right, lower = (float(value) for value in box)

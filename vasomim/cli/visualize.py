@@ -36,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw.
+    """Draw, and return 1 if frames could not be read, which are listed.
 
     Raises:
         ConfigError: If an option leaves its range.
         CheckpointError: If the checkpoint does not load, or its model reconstructs nothing.
-        DatasetError: If the source holds no frame, or one that is drawn or its map is damaged.
+        DatasetError: If the source holds no frame, or none of those chosen and their maps can be read.
     """
     if options.num < 1:
         raise ConfigError('--num', f'{options.num} is not positive.', 'Draw at least one frame.')
@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
     from vasomim.checkpoints.stored_model import blamed_on_config
     from vasomim.drawing.visualization import reconstruction_figure, write_picture
     from vasomim.engine.figures import own_randomness
+    from vasomim.frames.inputs import refuse_all_damaged, tell_damaged
 
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model: Any = load_model(options.checkpoint, device, options.trust_config)
@@ -73,9 +74,17 @@ def run(options: argparse.Namespace) -> int:
     model.progress = options.progress
     dataset = dataset_of(model, options.source, options.anatomy_root, filter_of(model.cfg, options.checkpoint))
     chosen = choose(dataset, options.source, options.num, options.seed)
+    root = options.source if options.source.is_dir() else options.source.parent
+    damaged: list[DatasetError] = []
     with own_randomness(options.seed), torch.no_grad():
-        # Not by the dataset's own access, whose errors speak of the options of a training.
-        samples = [dataset.pipeline({**dataset.get_data_info(index), 'skipped': []}) for index in chosen]
+        samples = []
+        for index in chosen:
+            try:  # Not by the dataset's own access, whose errors speak of the options of a training.
+                samples.append(dataset.pipeline({**dataset.get_data_info(index), 'skipped': []}))
+            except DatasetError as error:
+                damaged.append(error)
+        if not samples:
+            refuse_all_damaged(root, len(chosen), damaged)
         batch = model.data_preprocessor(dataset.collate(samples), False)
         with blamed_on_config(options.checkpoint, 'its model fails on a frame'):
             result = model.reconstruct(batch['inputs'], batch['data_samples'])
@@ -84,13 +93,12 @@ def run(options: argparse.Namespace) -> int:
         names = [path.name for path in paths]
         write_picture(options.target, reconstruction_figure(result, model.data_preprocessor.denormalize, names))
         print(f'{options.target}: {len(paths)} of {len(dataset)} frames')
-        return 0
-    root = options.source if options.source.is_dir() else options.source.parent
+        return tell_damaged(damaged, len(chosen))
     for index, path in enumerate(paths):
         picture = reconstruction_figure(one(result, index), model.data_preprocessor.denormalize, [path.name])
         write_picture(options.target / path.relative_to(root).with_suffix('.png'), picture)
     print(f'{options.target}: pictures of {len(paths)} of {len(dataset)} frames')
-    return 0
+    return tell_damaged(damaged, len(chosen))
 
 
 def filter_of(config: Any, checkpoint: str | Path) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -107,7 +108,8 @@ class Predictor:
             frame: Grey levels, uint8 (H, W), or the path of an image or of a DICOM file of one frame.
 
         Raises:
-            DatasetError: If the file cannot be read, or is a cine: :meth:`stream` takes those.
+            DatasetError: If the file cannot be read, or is a cine: :meth:`stream` takes those. If nothing is left of
+                the frame's shorter side at the model's size.
             CheckpointError: If the model fails on it.
             ValueError: If an array is not uint8 (H, W).
         """
@@ -118,7 +120,11 @@ class Predictor:
         shape = frame.shape
         pixels = np.repeat(frame[..., None], 3, axis=-1)
         with blamed_on_config(self.source, f'its model fails on a frame of {shape[1]} x {shape[0]}'):
-            packed = self.pipeline(dict(img=pixels, img_path='', img_id=0, img_shape=shape, ori_shape=shape))
+            try:
+                packed = self.pipeline(dict(img=pixels, img_path='', img_id=0, img_shape=shape, ori_shape=shape))
+            except cv2.error as error:
+                what = f'a frame of {shape[1]} x {shape[0]} pixels cannot be brought to the size of the model.'
+                raise DatasetError('frame', what, 'It is too narrow to be an angiogram: leave it out.') from error
             with torch.no_grad(), DefaultScope.overwrite_default_scope(self.scope):
                 sample = self.model.test_step(pseudo_collate([packed]))[0]
             return as_prediction(frame, sample, self.score)
@@ -130,10 +136,15 @@ class Predictor:
             source: An image, a DICOM file of one frame or many, or a folder of them.
 
         Raises:
-            DatasetError: If it holds no frame, or one cannot be read.
+            DatasetError: If it holds no frame, or one cannot be read, or is too narrow.
         """
-        for frame in read_sources(*list_sources(source)):
-            yield frame, self(frame.pixels)
+        root, names = list_sources(source)
+        for frame in read_sources(root, names):
+            try:
+                prediction = self(frame.pixels)
+            except DatasetError as error:
+                raise DatasetError(root / frame.source, error.what, error.cure) from error
+            yield frame, prediction
 
 
 def single_frame(path: Path) -> np.ndarray:
