@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from vasomim.checkpoints.allowance import Allowance
-from vasomim.errors import CheckpointError, VasoMIMError
+from vasomim.errors import CheckpointError, DatasetError, VasoMIMError
 
 CURE = 'Take a checkpoint that a training of this version wrote.'
 
@@ -57,11 +57,11 @@ def blamed_on_config(source: str | Path, what: str = 'what its config describes 
         what: What is wrong with it.
 
     Raises:
-        CheckpointError: In place of any other error, but of memory that a GPU has not.
+        CheckpointError: In place of any other error, but that of a frame, or of memory that a GPU has not.
     """
     try:
         yield
-    except (CheckpointError, torch.OutOfMemoryError):
+    except (CheckpointError, DatasetError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         said = f'{error.where}: {error.what}' if isinstance(error, VasoMIMError) else f'{type(error).__name__}: {error}'
