@@ -17,6 +17,8 @@ from typing import Any
 from vasomim.errors import StorageError, VasoMIMError
 
 NUMBERS = itertools.count()  # Two threads may write one file; the last one wins.
+LOCK = '.lock'  # In a folder that one run writes to at a time.
+HELD: set[int] = set()  # Descriptors of the locks of this process.
 MOST_JSON = 1 << 30  # Bytes; the largest annotation file in use, of COCO's training set, has 0.45 GB.
 
 
@@ -51,6 +53,30 @@ def in_one_step(path: str | Path, sync: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # Where nothing could be written, nothing is left.
             unfinished.unlink(missing_ok=True)
+
+
+def require_writable(path: str | Path) -> None:
+    """Find out whether a file can be written, before the work for it is done; its folder is made.
+
+    Raises:
+        StorageError: If it cannot, or the path is that of a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise StorageError.of(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    probe = path.with_name(f'.{path.name[:40]}.{os.getpid()}.{next(NUMBERS)}.part')
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StorageError.of(path, error) from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a killed process left of files that it wrote into a folder; nobody else may be writing there."""
+    for path in folder.glob('.*.part'):
+        path.unlink(missing_ok=True)
 
 
 def write_whole(path: str | Path, content: bytes | str, sync: bool = True) -> None:
@@ -192,8 +218,10 @@ def finite(text: str) -> float:
 def locked(path: str | Path, what: str, cure: str) -> Iterator[None]:
     """Hold a file's lock, which goes with the process, however it ends; the file itself stays.
 
+    Processes that this one forks do not keep it: a loader's worker outlives a killed training by some seconds.
+
     Args:
-        path: The lock's file; it is made, with its folder.
+        path: The lock's file; it is made, with its folder, which also shows whether one can write there.
         what: What is wrong where another process holds it, such as 'another training runs in this folder.'.
         cure: What to do then.
 
@@ -203,15 +231,29 @@ def locked(path: str | Path, what: str, cure: str) -> Iterator[None]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, 'ab')  # noqa: SIM115 - closed below; opened for writing, as locks over NFS ask for it
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)  # To write: NFS asks for it.
     except OSError as error:
-        raise StorageError.of(path, error) from error
-    with file:
+        raise StorageError.of(path.parent, error) from error
+    HELD.add(descriptor)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                yield  # A file system without locks.
-                return
-            raise StorageError(path.parent, what, cure) from error
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise StorageError(path.parent, what, cure) from error
+            # Else a file system without locks.
         yield
+    finally:
+        if descriptor in HELD:  # Not in a child that has let go of it.
+            HELD.remove(descriptor)
+            os.close(descriptor)
+
+
+def let_go() -> None:
+    """Close the locks of the parent in a process that it forks."""
+    for descriptor in HELD:
+        os.close(descriptor)
+    HELD.clear()
+
+
+os.register_at_fork(after_in_child=let_go)

@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vasomim.errors import DatasetError, VasoMIMError, printable
+from vasomim.files import LOCK, locked, write_whole
+
 SUMMARY = 'Predict masks or boxes for frames with a fine-tuned checkpoint; for research only, not for diagnosis.'
 
 
@@ -23,16 +26,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Predict, and return 1 if files could not be read, which are listed.
+    """Predict, and return 1 if files could not be read or predicted, which are listed.
 
     Raises:
         CheckpointError: If the checkpoint is not that of a downstream task.
         DatasetError: If the source holds no frame that can be read.
+        StorageError: If the target cannot be written, or another prediction writes there.
     """
+    busy = 'another `vasomim predict` writes here.'
+    with locked(options.target / LOCK, busy, 'Wait until it has ended, or name another folder.'):
+        return predict(options)
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Predict into a folder that nobody else writes to; see :func:`run`."""
     from rich.progress import track
 
     from vasomim.drawing.notice import NOTICE, write_notice, write_png
-    from vasomim.errors import DatasetError
     from vasomim.frames.inputs import left_out, list_sources, read_sources, refuse_all_damaged, tell_damaged
     from vasomim.inference.predictor import Predictor
 
@@ -46,7 +56,11 @@ def run(options: argparse.Namespace) -> int:
     annotations: list[dict] = []
     damaged: list[DatasetError] = []
     for frame in track(read_sources(root, names, damaged), description='frames', transient=True):
-        prediction = predictor(frame.pixels)
+        try:
+            prediction = predicted(predictor, frame, root)
+        except DatasetError as error:
+            damaged.append(error)
+            continue
         write_png(options.target / 'overlays' / frame.target, prediction.overlay())
         if prediction.mask is not None:
             # One class as 0 and 255, which every viewer shows; several as their indices.
@@ -59,10 +73,27 @@ def run(options: argparse.Namespace) -> int:
     if predictor.task == 'detection':
         write_json(options.target / 'boxes.json', coco(images, annotations, predictor.classes))
     frames = f'{count} {"frame" if count == 1 else "frames"}'
-    print(f'{options.target}: {predictor.task} of {frames} of {len(names)} files. {NOTICE}')
+    print(f'{printable(options.target)}: {predictor.task} of {frames} of {len(names)} files. {NOTICE}')
     if not_images:
         print(left_out(not_images))
     return tell_damaged(damaged, len(names))
+
+
+def predicted(predictor: Any, frame: Any, root: Path) -> Any:
+    """Predict for a frame.
+
+    Raises:
+        DatasetError: If the model or its resizing fails, as on a frame of 1 x 3000 pixels: the others shall follow.
+    """
+    try:
+        return predictor(frame.pixels)
+    except VasoMIMError:
+        raise
+    except Exception as error:
+        height, width = frame.pixels.shape
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        what = f'the model fails on its frame of {width} x {height} pixels: {reason}'
+        raise DatasetError(root / frame.source, what, 'Leave it out.') from error
 
 
 def legend(task: str, binary: bool, classes: tuple[str, ...]) -> list[str]:
@@ -85,9 +116,9 @@ def add_boxes(images: list[dict], annotations: list[dict], frame: Any, predictio
         prediction: :class:`vasomim.inference.predictor.Prediction` with boxes.
     """
     height, width = frame.pixels.shape
-    image = {'id': len(images) + 1, 'file_name': frame.source, 'width': width, 'height': height}
+    image = {'id': len(images) + 1, 'file_name': printable(frame.source), 'width': width, 'height': height}
     if frame.index is not None:
-        image |= {'file_name': frame.target, 'source': frame.source, 'frame': frame.index}
+        image |= {'file_name': printable(frame.target), 'source': printable(frame.source), 'frame': frame.index}
     images.append(image)
     for box, score, label in zip(prediction.boxes, prediction.scores, prediction.labels, strict=True):
         left, upper, right, lower = (float(value) for value in box)
@@ -116,7 +147,4 @@ def coco(images: list[dict], annotations: list[dict], classes: tuple[str, ...]) 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, all at once or not at all."""
-    from vasomim.files import write_whole
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(content, indent=1) + '\n').encode())
+    write_whole(path, json.dumps(content, indent=1) + '\n')

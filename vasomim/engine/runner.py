@@ -18,15 +18,18 @@ from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
 from vasomim.cores import cores
 from vasomim.engine.allocator import keep_freed_memory
+from vasomim.engine.backends import guard_files, guard_visualizer
 from vasomim.engine.compilation import compile_parts
 from vasomim.engine.loop import ResumableTrainLoop
 from vasomim.engine.schedule import stretch
 from vasomim.engine.seeding import start_worker
+from vasomim.engine.sizes import check_built
 from vasomim.engine.terminal import count, replace_terminal_handler, tell
 from vasomim.errors import CheckpointError, ConfigError, StorageError
 from vasomim.files import in_one_step
@@ -113,7 +116,24 @@ class PretrainRunner(Runner):
         hooks = [*(self.cfg.get('default_hooks') or {}).values(), *(self.cfg.get('custom_hooks') or [])]
         if any(isinstance(hook, dict) and str(hook.get('type')).endswith('ProgressHook') for hook in hooks):
             replace_terminal_handler(logger)
+        guard_files(logger)
         return logger
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
+        """Build the visualizer; what it cannot write is a warning."""
+        built = super().build_visualizer(visualizer)
+        guard_visualizer(built, self.logger)
+        return built
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        """Build the model, and check what its parts do not check themselves.
+
+        Raises:
+            ConfigError: As :func:`vasomim.engine.sizes.check_built`.
+        """
+        built = super().build_model(model)
+        check_built(built)
+        return built
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for several processes; mmengine always names a GPU for it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from vasomim import errors
 
@@ -11,10 +13,31 @@ DIED = re.compile(
 )
 # What PyTorch says where a worker's tensors, each of them an open file, are more than the limit.
 FILES = re.compile(r'received \d+ items of ancdata|Too many open files')
+# What it says, or which signal it names, where /dev/shm is full.
+SHARED = re.compile(r'killed by signal: Bus error|shared memory|unable to \w+ to file </torch_')
 CAUGHT = re.compile(r'Caught (\w+) in DataLoader worker process')
 
 
-def worker_error(error: RuntimeError | OSError) -> errors.VasoMIMError | None:
+@contextmanager
+def explained(loader: str) -> Iterator[None]:
+    """Turn what PyTorch raises for a loader's worker or for memory into an error of ours.
+
+    Args:
+        loader: The name of its section in the config.
+
+    Raises:
+        VasoMIMError: As :func:`worker_error` returns it; what that does not know passes.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        damage = worker_error(error, loader)
+        if damage is None:
+            raise
+        raise damage from None
+
+
+def worker_error(error: RuntimeError | OSError, loader: str = 'train_dataloader') -> errors.VasoMIMError | None:
     """Return the error of ours behind the one that PyTorch raises for a worker or for memory; None where there is none.
 
     PyTorch rebuilds a worker's error from its traceback as the only argument. Errors of more arguments than that come
@@ -22,28 +45,35 @@ def worker_error(error: RuntimeError | OSError) -> errors.VasoMIMError | None:
 
     Args:
         error: What iterating over a ``DataLoader`` raised.
+        loader: The name of its section in the config.
     """
+    if SHARED.search(str(error)):
+        return errors.TrainingError(
+            loader,
+            'the shared memory, by which worker processes hand frames over, is full: /dev/shm of a container is small.',
+            f'Start the container with --shm-size=8g or --ipc=host, or pass --cfg-options {loader}.num_workers=0; '
+            '--resume continues from the last checkpoint.',
+        )
     died = DIED.search(str(error))
     if died:
         return errors.TrainingError(
-            'train_dataloader',
+            loader,
             f'a worker process (pid {died[1]}) died{f" by signal {died[2]}" if died[2] else ""}, most often for lack '
             'of memory.',
-            'Lower train_dataloader.num_workers or batch_size by --cfg-options; --resume continues from the last '
-            'checkpoint.',
+            f'Lower {loader}.num_workers or batch_size by --cfg-options; --resume continues from the last checkpoint.',
         )
     if FILES.search(str(error)):
         return errors.TrainingError(
-            'train_dataloader',
+            loader,
             'more files would be open than the system allows: each tensor that a worker process has ready is one.',
-            'Raise the limit (ulimit -n 65536), or lower train_dataloader.num_workers, batch_size or prefetch_factor '
+            f'Raise the limit (ulimit -n 65536), or lower {loader}.num_workers, batch_size or prefetch_factor '
             'by --cfg-options; --resume continues from the last checkpoint.',
         )
     if type(error).__name__ == 'OutOfMemoryError':
         return errors.TrainingError(
             'the accelerator',
             f'its memory does not suffice: {str(error).partition(". ")[0]}.',
-            'Halve train_dataloader.batch_size and set optim_wrapper.accumulative_counts=2, or pass --amp; --resume '
+            f'Halve {loader}.batch_size and set optim_wrapper.accumulative_counts=2, or pass --amp; --resume '
             'continues from the last checkpoint.',
         )
     caught = CAUGHT.match(str(error))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vasomim.errors import DatasetError
+from vasomim.errors import DatasetError, printable
 from vasomim.frames.dicom import INDEX_FILE, is_dicom, read_frames, read_groups
 from vasomim.frames.images import read_grey
 from vasomim.frames.layout import IMAGE_SUFFIXES, existing_folder, series_key, walk
@@ -86,7 +86,7 @@ def left_out(not_images: list[str]) -> str:
     """Return a line that names DICOM files without an image."""
     shown = ', '.join(not_images[:SHOWN]) + (', ...' if len(not_images) > SHOWN else '')
     are = 'file is no image' if len(not_images) == 1 else 'files are no images'
-    return f'{len(not_images)} DICOM {are}, and left out: {shown}'
+    return printable(f'{len(not_images)} DICOM {are}, and left out: {shown}')
 
 
 def read_source(root: Path, name: str) -> Iterator[Frame]:
@@ -157,7 +157,7 @@ def tell_damaged(damaged: list[DatasetError], files: int) -> int:
     if damaged:
         print(f'{len(damaged)} of {files} files cannot be read, or not to their end:')
         for error in damaged:
-            print(f'  {error.where}: {error.what}')
+            print(printable(f'  {error.where}: {error.what}'))
     return int(bool(damaged))
 
 

@@ -19,6 +19,7 @@ from vasomim.checkpoints.stored_config import check_buildable, parse_config
 from vasomim.drawing.overlays import draw_boxes, draw_mask
 from vasomim.errors import CheckpointError, ConfigError, DatasetError
 from vasomim.frames.inputs import Frame, list_sources, read_source, read_sources
+from vasomim.inference.device import chosen_device
 
 
 @dataclass(frozen=True)
@@ -69,20 +70,20 @@ class Predictor:
 
     Raises:
         CheckpointError: If the checkpoint is not that of a downstream task, or does not fit its own config.
-        ConfigError: If ``score`` leaves its range.
+        ConfigError: If ``score`` leaves its range, or there is no such device.
     """
 
     def __init__(self, checkpoint: str | Path, device: str | torch.device | None = None, score: float = 0.3) -> None:
         compat.prepare()
         if not 0 <= score <= 1:
             raise ConfigError('score', f'{score} is not in [0, 1].', 'Take 0.3, or 0 for all boxes.')
+        device = chosen_device(device)
         source = best_checkpoint(checkpoint)
         self.cfg, tensors = fine_tuned(source)
         self.scope = self.cfg.default_scope
         self.task = TASKS[self.scope]
         self.score = score
         self.classes = class_names(source)
-        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         pipeline = self.cfg.test_dataloader.dataset.pipeline
         check_buildable(self.cfg, {'test_dataloader.dataset.pipeline': pipeline}, source)
         with DefaultScope.overwrite_default_scope(self.scope):
