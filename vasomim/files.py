@@ -55,6 +55,19 @@ def in_one_step(path: str | Path, sync: bool = True) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
 
 
+def require_plain_name(folder: str | Path) -> None:
+    """Refuse a folder to write to whose name is not UTF-8: TensorBoard cannot write there, and OpenCV dies of it.
+
+    Raises:
+        StorageError: If it is not.
+    """
+    try:
+        os.path.abspath(folder).encode()
+    except UnicodeEncodeError as error:
+        what = 'its name is not UTF-8, and TensorBoard and OpenCV cannot write there.'
+        raise StorageError(folder, what, 'Choose a folder of another name.') from error
+
+
 def require_writable(path: str | Path) -> None:
     """Find out whether a file can be written, before the work for it is done; its folder is made.
 

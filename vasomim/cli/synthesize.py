@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vasomim.cli.arguments import seed
+from vasomim.errors import printable
 
 SUMMARY = 'Write synthetic angiograms with their truth in the layout of a published dataset.'
 
@@ -51,5 +52,5 @@ def run(options: argparse.Namespace) -> int:
     finally:
         progress.stop()
     kept = f', {summary.kept} were there already' if summary.kept else ''
-    print(f'{options.dst}: {summary.written} frames written{kept}.')
+    print(f'{printable(options.dst)}: {summary.written} frames written{kept}.')
     return 0

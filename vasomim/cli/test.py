@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vasomim.cli.predict import write_json
 from vasomim.cli.train import build_runner, evaluators, load_config, parse_options, use_data
 from vasomim.errors import ConfigError, printable
-from vasomim.files import LOCK, locked
+from vasomim.files import LOCK, locked, require_plain_name
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -100,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError('--score', what, 'Leave it out.')
     score = SCORE if options.score is None else options.score
     keep_cases(cfg, folder / 'cases.csv', score)
+    require_plain_name(folder)
     with locked(folder / LOCK, 'another `vasomim test` writes here.', 'Wait until it has ended, or pass --work-dir.'):
         measure(cfg, tensors, checkpoint, options, score)
     print(f'metrics.json, cases.csv, cases.png and {NOTICE_FILE} in {printable(folder)}')

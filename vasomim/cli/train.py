@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vasomim.cli.arguments import seed
 from vasomim.errors import CheckpointError, ConfigError, did_you_mean
-from vasomim.files import LOCK, locked, remove_unfinished
+from vasomim.files import LOCK, locked, remove_unfinished, require_plain_name
 from vasomim.frames.layout import ANATOMY_SUFFIX, existing_folder, maps_beside, merged_sources
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def run(options: argparse.Namespace) -> int:
 
     check_sizes(cfg)
     check_head(cfg)
+    require_plain_name(cfg.work_dir)
     with alone(Path(cfg.work_dir), options.launcher):
         resume = options.resume or (FROM_WORK_DIR if cfg.get('resume') and not cfg.get('load_from') else None)
         if resume is not None:

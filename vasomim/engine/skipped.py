@@ -60,10 +60,8 @@ class SkippedFramesHook(Hook):
 
     def collect(self, runner: Runner, data_batch: Any) -> None:
         """Add what the samples of a batch report, to the file as well."""
-        reported = [
-            printable(name) for sample in samples_of(data_batch) for name in sample.metainfo.get('skipped') or ()
-        ]
-        if new := sorted(set(reported) - self.skipped):
+        names = [name for sample in samples_of(data_batch) for name in sample.metainfo.get('skipped') or ()]
+        if new := sorted({printable(name) for name in names} - self.skipped):
             self.skipped.update(new)
             with open(self.path(runner), 'a', encoding='utf-8') as file:
                 file.write(''.join(f'{name}\n' for name in new))

@@ -131,7 +131,8 @@ def write_cases(
 
     Args:
         path: Ends in '.csv', a table with a row for each image and empty cells for what is undefined, whose names are
-            texts for spreadsheets too; or in '.json', an object with ``summary`` and the list ``cases``, null for what is undefined.
+            texts for spreadsheets too; or in '.json', an object with ``summary`` and the list ``cases``, null for what
+            is undefined.
         cases: In the order of the rows, in which images are named below the folder that holds them all.
         class_names: Without the background, (C,); with more than one, values of each class are written too.
         summary: Goes into a JSON file only.
