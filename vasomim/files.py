@@ -75,10 +75,10 @@ def require_writable(path: str | Path) -> None:
         StorageError: If it cannot, or the path is that of a folder.
     """
     path = Path(path)
-    if path.is_dir():
-        raise StorageError.of(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
     probe = path.with_name(f'.{path.name[:40]}.{os.getpid()}.{next(NUMBERS)}.part')
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()

@@ -44,8 +44,8 @@ def run(options: argparse.Namespace) -> int:
     """Pack or verify; return 1 if a frame failed or a checksum differs.
 
     Raises:
-        DatasetError: If there is nothing to pack, maps are missing, or the destination cannot be written.
-        StorageError: If another run packs into the destination.
+        DatasetError: If there is nothing to pack, or maps are missing.
+        StorageError: If the destination cannot be written, or another run packs into it.
         ConfigError: If an option is out of range, or the destination holds something else.
     """
     from vasomim.cores import cores

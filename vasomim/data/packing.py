@@ -8,6 +8,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vasomim.data.pack_format import INDEX, PAGE, Index, PackedFrame, Shard, broken_shards, shard_name
-from vasomim.errors import ConfigError, DatasetError
+from vasomim.errors import ConfigError, DatasetError, StorageError
 from vasomim.files import sync_folder, write_whole
 from vasomim.frames.images import read_grey, read_mask
 
@@ -97,17 +98,13 @@ def pack(
 
     Raises:
         ConfigError: If the folder holds frames packed with other settings, or from another source.
-        DatasetError: If it cannot be written.
+        StorageError: If it cannot be written; the same call then continues.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
         return _pack(sources, root, wanted, shard_bytes, jobs, report)
     except OSError as error:
-        raise DatasetError(
-            error.filename or root,
-            f'cannot be written: {error.strerror or error}.',
-            'Free some space or choose another DST; the same command then continues.',
-        ) from error
+        raise StorageError.of(error.filename or root, error) from error
 
 
 def _pack(
@@ -150,7 +147,8 @@ def _pack(
         close()
     finally:
         if writer is not None:
-            writer.file.close()
+            with suppress(OSError):  # What it still holds has no place on a full disk.
+                writer.file.close()
             writer.part.unlink(missing_ok=True)
     index.complete = bool(index.frames) and (accept or not index.failed)
     write_index(root, index)

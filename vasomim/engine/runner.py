@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_distributed, is_main_process
+from mmengine.dist import is_distributed, is_main_process, master_only
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -31,8 +31,9 @@ from vasomim.engine.schedule import stretch
 from vasomim.engine.seeding import start_worker
 from vasomim.engine.sizes import check_built
 from vasomim.engine.terminal import count, replace_terminal_handler, tell
+from vasomim.engine.workers import check_shared_memory
 from vasomim.errors import CheckpointError, ConfigError, StorageError
-from vasomim.files import in_one_step
+from vasomim.files import in_one_step, write_whole
 from vasomim.registry import RUNNERS
 
 MISFITS_SHOWN = 3
@@ -154,6 +155,9 @@ class PretrainRunner(Runner):
 
         Items become a batch as their data set says (``collate``), else as mmengine does it. What the config says of
         ``worker_init_fn``, ``pin_memory`` and ``collate_fn`` stays.
+
+        Raises:
+            TrainingError: If workers could not hand a single frame over.
         """
         if not isinstance(dataloader, dict):
             return dataloader
@@ -170,6 +174,8 @@ class PretrainRunner(Runner):
             **dataloader,
             'num_workers': min(asked, free),
         }
+        if settings['num_workers']:
+            check_shared_memory()
         loader = Runner.build_dataloader(settings, seed, diff_rank_seed)
         if 'collate_fn' not in dataloader:
             loader.collate_fn = getattr(loader.dataset, 'collate', loader.collate_fn)
@@ -355,6 +361,16 @@ class PretrainRunner(Runner):
         except StorageError as error:
             cure = f'{error.cure} --resume then continues from the checkpoint before, which is whole.'
             raise CheckpointError(target, error.what, cure) from error
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write the config into the work directory, in full or not at all.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        name = Path(self.cfg.filename or f'{self.timestamp}.py').name
+        write_whole(Path(self.work_dir, name).with_suffix('.py'), self.cfg.pretty_text, sync=False)
 
     def _maybe_compile(self, target: str) -> None:
         """Compile what the config's ``compile`` says: the parts of the model, in place of mmengine's whole step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ DIED = re.compile(
 )
 # What PyTorch says where a worker's tensors, each of them an open file, are more than the limit.
 FILES = re.compile(r'received \d+ items of ancdata|Too many open files')
-# What it says, or which signal it names, where /dev/shm is full.
+SHARED_MEMORY = '/dev/shm'
+LEAST_SHARED = 1 << 20  # Bytes: some frames.
+# What it says, or which signal it names, where that is full.
 SHARED = re.compile(r'killed by signal: Bus error|shared memory|unable to \w+ to file </torch_')
 CAUGHT = re.compile(r'Caught (\w+) in DataLoader worker process')
 
@@ -37,6 +40,29 @@ def explained(loader: str) -> Iterator[None]:
         raise damage from None
 
 
+def check_shared_memory() -> None:
+    """Find out, before workers are started, whether they could hand anything over; with too little they die later.
+
+    Raises:
+        TrainingError: If there is hardly any shared memory.
+    """
+    if os.path.isdir(SHARED_MEMORY):
+        status = os.statvfs(SHARED_MEMORY)
+        if status.f_bavail * status.f_frsize < LEAST_SHARED:
+            raise shared_memory_error('train_dataloader')
+
+
+def shared_memory_error(loader: str) -> errors.TrainingError:
+    """Return the error for shared memory that is full; workers die of it by a bus error."""
+    loaders = [loader, 'val_dataloader'] if loader.startswith('train') else [loader]
+    return errors.TrainingError(
+        SHARED_MEMORY,
+        'it is full; worker processes hand frames over by this shared memory, which containers have little of.',
+        'Start the container with --shm-size=8g or --ipc=host, or do without workers: --cfg-options '
+        f'{" ".join(f"{name}.num_workers=0" for name in loaders)}; --resume continues from the last checkpoint.',
+    )
+
+
 def worker_error(error: RuntimeError | OSError, loader: str = 'train_dataloader') -> errors.VasoMIMError | None:
     """Return the error of ours behind the one that PyTorch raises for a worker or for memory; None where there is none.
 
@@ -48,12 +74,7 @@ def worker_error(error: RuntimeError | OSError, loader: str = 'train_dataloader'
         loader: The name of its section in the config.
     """
     if SHARED.search(str(error)):
-        return errors.TrainingError(
-            loader,
-            'the shared memory, by which worker processes hand frames over, is full: /dev/shm of a container is small.',
-            f'Start the container with --shm-size=8g or --ipc=host, or pass --cfg-options {loader}.num_workers=0; '
-            '--resume continues from the last checkpoint.',
-        )
+        return shared_memory_error(loader)
     died = DIED.search(str(error))
     if died:
         return errors.TrainingError(
