@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vasomim.errors import StorageError
-from vasomim.files import LOCK, locked, remove_unfinished, require_plain_name, require_writable
+from vasomim.files import LOCK, locked, require_plain_name, require_writable
 
 HOLD = """
 import os, sys, time
@@ -45,6 +45,14 @@ def test_a_lock_goes_with_its_process_and_not_with_that_ones_children(tmp_path: 
     finally:
         os.kill(child, signal.SIGKILL)
         holder.kill()
+
+
+def test_a_lock_that_is_not_kept_leaves_no_file(tmp_path: Path):
+    with locked(tmp_path / LOCK, 'busy.', 'Wait.', keep=False):
+        assert (tmp_path / LOCK).exists()
+        with pytest.raises(StorageError), locked(tmp_path / LOCK, 'busy.', 'Wait.', keep=False):
+            pass
+    assert not (tmp_path / LOCK).exists()
 
 
 def test_a_lock_is_free_again_behind_its_block_and_an_error_in_it(tmp_path: Path):
@@ -85,16 +93,3 @@ def test_a_name_that_is_not_utf8(tmp_path: Path):
     require_plain_name(tmp_path / 'ü')
     with pytest.raises(StorageError):
         require_plain_name(os.fsdecode(os.fsencode(tmp_path) + b'/\xfc'))
-
-
-def test_what_a_killed_writer_left_goes(tmp_path: Path):
-    code = (
-        'import os, signal, sys\nfrom vasomim.files import in_one_step\n'
-        'with in_one_step(sys.argv[1]) as path:\n    path.write_bytes(b"half")\n    os.kill(os.getpid(), 9)'
-    )
-    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[1])}
-    (tmp_path / 'epoch_1.pth').write_bytes(b'whole')
-    subprocess.run([sys.executable, '-c', code, str(tmp_path / 'epoch_1.pth')], env=environment, check=False)
-    assert len(list(tmp_path.iterdir())) == 2
-    remove_unfinished(tmp_path)
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'whole']

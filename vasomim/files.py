@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vasomim.errors import StorageError, VasoMIMError
 
@@ -86,12 +86,6 @@ def require_writable(path: str | Path) -> None:
         raise StorageError.of(path, error) from error
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Delete what a killed process left of files that it wrote into a folder; nobody else may be writing there."""
-    for path in folder.glob('.*.part'):
-        path.unlink(missing_ok=True)
-
-
 def write_whole(path: str | Path, content: bytes | str, sync: bool = True) -> None:
     """Write a file of which all content is at hand, as :func:`in_one_step`; text as UTF-8.
 
@@ -129,23 +123,53 @@ def read_regular(
     Raises:
         VasoMIMError: Of class ``error``, if it is missing, no regular file, too large or cannot be read.
     """
-    try:
-        with open(path, 'rb', opener=open_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise error(path, 'it is no regular file.', 'Name a file with the content itself.')
-            if most is not None and status.st_size > most:
-                what = f'it has {status.st_size:,} bytes, and at most {most:,} are read.'
-                raise error(path, what, cure)
+    with open_regular(path, error) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise error(path, f'it has {size:,} bytes, and at most {most:,} are read.', cure)
+        try:
             return file.read()
+        except OSError as fault:
+            raise unreadable(path, error, fault) from fault
+
+
+def open_regular(path: str | Path, error: type[VasoMIMError]) -> BinaryIO:
+    """Open a regular file for reading, and refuse a pipe or a device at once; it is the caller's to close.
+
+    Raises:
+        VasoMIMError: Of class ``error``, if it is missing, no regular file or cannot be read.
+    """
+    try:
+        file = open(path, 'rb', opener=open_at_once)  # noqa: SIM115 - the caller closes it
     except (OSError, ValueError) as fault:  # ValueError: a zero byte in its name.
-        reason = getattr(fault, 'strerror', None) or str(fault)
-        raise error(path, f'it cannot be read: {reason}.', 'Check the path and its permissions.') from fault
+        raise unreadable(path, error, fault) from fault
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise error(path, 'it is no regular file.', 'Name a file with the content itself.')
+    return file
+
+
+def unreadable(path: str | Path, error: type[VasoMIMError], fault: Exception) -> VasoMIMError:
+    """Return the error for a file that the operating system does not let us read."""
+    reason = getattr(fault, 'strerror', None) or str(fault)
+    return error(path, f'it cannot be read: {reason}.', 'Check the path and its permissions.')
 
 
 def open_at_once(path: str, flags: int) -> int:
     """Open a file without waiting for the other end of a pipe; an ``opener`` of :func:`open`."""
     return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
+
+
+def read_text(path: str | Path, error: type[VasoMIMError], cure: str = 'Copy it again.', most: int = MOST_JSON) -> str:
+    """Read a text file as UTF-8, with the byte order mark that Windows tools write, or without.
+
+    Raises:
+        VasoMIMError: Of class ``error``, if it is missing, no regular file, too large or no UTF-8.
+    """
+    try:
+        return read_regular(path, error, cure, most).decode('utf-8-sig')
+    except UnicodeDecodeError as fault:
+        raise error(path, f'it is not UTF-8: {fault.reason} at byte {fault.start}.', cure) from fault
 
 
 def read_json(
@@ -228,8 +252,8 @@ def finite(text: str) -> float:
 
 
 @contextmanager
-def locked(path: str | Path, what: str, cure: str) -> Iterator[None]:
-    """Hold a file's lock, which goes with the process, however it ends; the file itself stays.
+def locked(path: str | Path, what: str, cure: str, keep: bool = True) -> Iterator[None]:
+    """Hold a file's lock, which goes with the process, however it ends.
 
     Processes that this one forks do not keep it: a loader's worker outlives a killed training by some seconds.
 
@@ -237,29 +261,51 @@ def locked(path: str | Path, what: str, cure: str) -> Iterator[None]:
         path: The lock's file; it is made, with its folder, which also shows whether one can write there.
         what: What is wrong where another process holds it, such as 'another training runs in this folder.'.
         cure: What to do then.
+        keep: Whether the file stays; else it is removed when the lock is given up.
 
     Raises:
         StorageError: If another process holds it, or the file cannot be made.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)  # To write: NFS asks for it.
-    except OSError as error:
-        raise StorageError.of(path.parent, error) from error
+    descriptor = open_locked(path, what, cure)
     HELD.add(descriptor)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                raise StorageError(path.parent, what, cure) from error
-            # Else a file system without locks.
         yield
     finally:
         if descriptor in HELD:  # Not in a child that has let go of it.
             HELD.remove(descriptor)
+            if not keep:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
             os.close(descriptor)
+
+
+def open_locked(path: Path, what: str, cure: str) -> int:
+    """Open a file and lock it; see :func:`locked`.
+
+    Returns:
+        Its descriptor.
+
+    Raises:
+        StorageError: If another process holds the lock, or the file cannot be made.
+    """
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)  # To write: NFS asks for it.
+        except OSError as error:
+            raise StorageError.of(path.parent, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                return descriptor  # A file system without locks.
+            os.close(descriptor)
+            raise StorageError(path.parent, what, cure) from error
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        os.close(descriptor)  # Its last holder removed it between the two steps.
 
 
 def let_go() -> None:

@@ -226,7 +226,8 @@ def show_progress(title: str, outcomes: Iterator[Outcome], total: int) -> Iterat
     """Pass the outcomes on under a bar with rate and time left; without a terminal, print a line now and then."""
     console = Console()
     rate_column = TextColumn('{task.fields[rate]:.1f} frames/s')
-    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), rate_column, TimeRemainingColumn())
+    name_column = TextColumn('{task.description}', markup=False)  # Brackets in a folder's name are no colours.
+    columns = (name_column, BarColumn(), MofNCompleteColumn(), rate_column, TimeRemainingColumn())
     start = said = time.monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(title, total=total, rate=0.0)

@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError('--k', f'{options.k} is not positive.', 'Take 20.')
     lock = options.target.with_name(f'.{options.target.name}{LOCK}')
     require_writable(options.target)
-    with locked(lock, f'another run writes {options.target.name} here.', 'Wait until it has ended.'):
+    with locked(lock, f'another run writes {options.target.name} here.', 'Wait until it has ended.', keep=False):
         return extract(options)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vasomim.cli.arguments import seed
 from vasomim.errors import CheckpointError, ConfigError, did_you_mean
-from vasomim.files import LOCK, locked, remove_unfinished, require_plain_name
+from vasomim.files import LOCK, locked, require_plain_name
 from vasomim.frames.layout import ANATOMY_SUFFIX, existing_folder, maps_beside, merged_sources
 
 if TYPE_CHECKING:
@@ -137,7 +137,6 @@ def alone(work_dir: Path, launcher: str) -> Iterator[None]:
         return
     cure = 'Wait until it has ended, or pass another --work-dir.'
     with locked(work_dir / LOCK, 'another training runs in this folder.', cure):
-        remove_unfinished(work_dir)
         yield
 
 
