@@ -155,7 +155,7 @@ def extract_folder(source: Path, destination: Path, settings: Settings, options:
     """
     tasks = plan(source, destination, options.suffix)
     busy = 'another `vasomim extract` writes here.'
-    with locked(destination / LOCK, busy, 'Wait until it has ended; the same command then continues.'):
+    with locked(destination / LOCK, busy, 'Wait until it has ended; the same command then continues.', keep=False):
         done = [task for task in tasks if task.target.exists()]
         if options.overwrite:
             for task in done:  # Before the settings change, so that a stop in between leaves no mixture behind.

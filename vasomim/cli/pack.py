@@ -81,7 +81,7 @@ def pack_folder(options: argparse.Namespace, jobs: int) -> int:
     wanted = Index(layout, not options.no_anatomy, options.size, complete=options.skip_corrupt)
     busy = 'another `vasomim pack` writes here.'
     with (
-        locked(destination / LOCK, busy, 'Wait until it has ended; the same command then continues.'),
+        locked(destination / LOCK, busy, 'Wait until it has ended; the same command then continues.', keep=False),
         progress(f'Packing {printable(root.name)}') as report,
     ):
         if options.overwrite:

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         StorageError: If the target cannot be written, or another prediction writes there.
     """
     busy = 'another `vasomim predict` writes here.'
-    with locked(options.target / LOCK, busy, 'Wait until it has ended, or name another folder.'):
+    with locked(options.target / LOCK, busy, 'Wait until it has ended, or name another folder.', keep=False):
         return predict(options)
 
 

@@ -101,7 +101,9 @@ def run(options: argparse.Namespace) -> int:
     score = SCORE if options.score is None else options.score
     keep_cases(cfg, folder / 'cases.csv', score)
     require_plain_name(folder)
-    with locked(folder / LOCK, 'another `vasomim test` writes here.', 'Wait until it has ended, or pass --work-dir.'):
+    with locked(
+        folder / LOCK, 'another `vasomim test` writes here.', 'Wait until it has ended, or pass --work-dir.', keep=False
+    ):
         measure(cfg, tensors, checkpoint, options, score)
     print(f'metrics.json, cases.csv, cases.png and {NOTICE_FILE} in {printable(folder)}')
     return 0

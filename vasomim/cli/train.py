@@ -136,7 +136,7 @@ def alone(work_dir: Path, launcher: str) -> Iterator[None]:
         yield
         return
     cure = 'Wait until it has ended, or pass another --work-dir.'
-    with locked(work_dir / LOCK, 'another training runs in this folder.', cure):
+    with locked(work_dir / LOCK, 'another training runs in this folder.', cure, keep=False):
         yield
 
 

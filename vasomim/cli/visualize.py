@@ -7,8 +7,6 @@ import random
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from vasomim.cli.arguments import seed
 from vasomim.errors import CheckpointError, ConfigError, DatasetError, did_you_mean, printable
 from vasomim.files import require_writable
@@ -103,6 +101,8 @@ def load(dataset: Any, index: int, damaged: list[DatasetError]) -> dict | None:
 
     Not by the dataset's own access, whose errors speak of the options of a training.
     """
+    import cv2
+
     info = dataset.get_data_info(index)
     try:
         return dataset.pipeline({**info, 'skipped': []})

@@ -105,7 +105,9 @@ def synthesize(
     settings = {'layout': layout, 'frames': frames, 'seed': seed, 'size': size, 'version': _VERSION}
     _refuse_other(root, settings)
     busy = 'another run writes a synthetic dataset here.'
-    with locked(root / BOOKKEEPING / LOCK, busy, 'Wait until it has ended; the same command then continues.'):
+    with locked(
+        root / BOOKKEEPING / LOCK, busy, 'Wait until it has ended; the same command then continues.', keep=False
+    ):
         return _synthesize(root, settings, jobs, truth, report)
 
 
