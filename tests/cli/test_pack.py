@@ -85,7 +85,6 @@ def test_a_full_disk_is_an_error_and_the_same_command_continues(tmp_path, capsys
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     said = capsys.readouterr().err
     assert 'cannot be written: File too large' in said
-    assert 'the same command then continues' in said
     assert not list(out.iterdir())
     assert pack(source, out, '--shard-size', 1) == 0
     assert pack('--verify', out) == 0
