@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vasomim.anatomy import FILTERS, extract_anatomy
 from vasomim.anatomy.extraction import BORDER
 from vasomim.cores import cores
-from vasomim.errors import ConfigError, DatasetError, StorageError, printable
-from vasomim.files import read_json, write_whole
+from vasomim.errors import ConfigError, DatasetError, printable
+from vasomim.files import LOCK, locked, read_json, write_whole
 from vasomim.frames.layout import (
     ANATOMY_SUFFIX,
     SETTINGS_FILE,
@@ -151,12 +151,13 @@ def extract_folder(source: Path, destination: Path, settings: Settings, options:
 
     Raises:
         DatasetError: If there are no frames.
-        StorageError: If writing fails.
         ConfigError: If the destination holds maps made with other settings.
+        StorageError: If it cannot be written, or another extraction writes there.
     """
     tasks, unread = plan(source, destination, options.suffix)
-    done = [task for task in tasks if task.target.exists()]
-    try:
+    busy = 'another `vasomim extract` writes here.'
+    with locked(destination / LOCK, busy, 'Wait until it has ended; the same command then continues.', keep=False):
+        done = [task for task in tasks if task.target.exists()]
         if options.overwrite:
             for task in done:  # Before the settings change, so that a stop in between leaves no mixture behind.
                 task.target.unlink()
@@ -167,8 +168,6 @@ def extract_folder(source: Path, destination: Path, settings: Settings, options:
         report(source, destination, settings, outcomes)
         if unread:
             print(unread_line(unread))
-    except OSError as error:
-        raise StorageError.of(error.filename or destination, error) from error
     return sum(bool(outcome.error) for outcome in outcomes)
 
 
@@ -194,11 +193,11 @@ def recorded(destination: Path) -> Settings | None:
         return None
     content = read_json(path, ConfigError, AGAIN)
     try:
-        settings = Settings(**content)
-        extract_anatomy(np.zeros((1, 1), np.uint8), **asdict(settings))
+        found = Settings(**content)
+        extract_anatomy(np.zeros((1, 1), np.uint8), **asdict(found))
     except (ValueError, TypeError) as error:
         raise ConfigError(path, f'no settings of an extraction: {error}.', AGAIN) from error
-    return settings
+    return found
 
 
 def claim(destination: Path, settings: Settings, has_maps: bool, overwrite: bool) -> None:
@@ -220,12 +219,11 @@ def claim(destination: Path, settings: Settings, has_maps: bool, overwrite: bool
             raise ConfigError(destination, f'its maps were made with {", ".join(changed)}.', AGAIN)
     elif has_maps and not overwrite:
         print(
-            f'{destination} holds maps, but no {SETTINGS_FILE} that says how they were made: they are kept, and '
-            f'missing or broken ones are made with the {settings.filter} filter.'
+            f'{printable(destination)} holds maps, but no {SETTINGS_FILE} that says how they were made: they are kept, '
+            f'and missing or broken ones are made with the {settings.filter} filter.'
         )
         return
-    destination.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(wanted, indent=2).encode())
+    write_whole(path, json.dumps(wanted, indent=2))
 
 
 def show_progress(title: str, outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
@@ -250,11 +248,11 @@ def show_progress(title: str, outcomes: Iterator[Outcome], total: int) -> Iterat
 
 def report(source: Path, destination: Path, settings: Settings, outcomes: Sequence[Outcome]) -> None:
     """Print what happened, and write it to the destination."""
-    outcomes = sorted(outcomes, key=lambda each: each.name)
-    failed = {printable(outcome.name): outcome.error for outcome in outcomes if outcome.error}
-    empty = [printable(outcome.name) for outcome in outcomes if outcome.empty]
+    ordered = [(printable(outcome.name), outcome) for outcome in sorted(outcomes, key=lambda each: each.name)]
+    failed = {name: printable(outcome.error) for name, outcome in ordered if outcome.error}
+    empty = [name for name, outcome in ordered if outcome.empty]
     kept = sum(outcome.kept for outcome in outcomes)
-    broken = {printable(outcome.name): outcome.broken for outcome in outcomes if outcome.broken}
+    broken = {name: printable(outcome.broken) for name, outcome in ordered if outcome.broken}
     made = len(outcomes) - len(failed) - kept
     content = {
         'source': printable(source),
@@ -265,14 +263,14 @@ def report(source: Path, destination: Path, settings: Settings, outcomes: Sequen
         'failed': failed,
         'made_without_vessel': empty,
     }
-    write_whole(destination / REPORT_FILE, json.dumps(content, indent=2).encode())
-    print(f'{destination}: {made} maps made, {kept} there already, {len(failed)} frames failed.')
+    write_whole(destination / REPORT_FILE, json.dumps(content, indent=2))
+    print(f'{printable(destination)}: {made} maps made, {kept} there already, {len(failed)} frames failed.')
     if broken:
         first, fault = next(iter(broken.items()))
         print(f'{len(broken)} maps were broken, and are made again if their frame is sound (first: {first}, {fault})')
     if empty:
-        print(f'{len(empty)} new maps hold no vessel; {destination / REPORT_FILE} lists them.')
+        print(f'{len(empty)} new maps hold no vessel; {printable(destination / REPORT_FILE)} lists them.')
     for name, error in list(failed.items())[:FAILURES_SHOWN]:
         print(f'  {printable(source)}/{name}: {error}')
     if len(failed) > FAILURES_SHOWN:
-        print(f'  and {len(failed) - FAILURES_SHOWN} more, listed in {destination / REPORT_FILE}.')
+        print(f'  and {len(failed) - FAILURES_SHOWN} more, listed in {printable(destination / REPORT_FILE)}.')

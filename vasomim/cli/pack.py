@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vasomim.errors import printable
+
 if TYPE_CHECKING:
     from vasomim.data.packing import Source
 
@@ -42,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
     """Pack or verify; return 1 if a frame failed or a checksum differs.
 
     Raises:
-        DatasetError: If there is nothing to pack, maps are missing, or the destination cannot be written.
+        DatasetError: If there is nothing to pack, or maps are missing.
+        StorageError: If the destination cannot be written, or another run packs into it.
         ConfigError: If an option is out of range, or the destination holds something else.
     """
     from vasomim.cores import cores
@@ -61,8 +64,9 @@ def pack_folder(options: argparse.Namespace, jobs: int) -> int:
     """Pack; return 1 if a frame failed and was not to be skipped."""
     from vasomim.cli.prepare import progress
     from vasomim.data.pack_format import INDEX, Index, shard_name
-    from vasomim.data.packing import LOCK, pack
+    from vasomim.data.packing import pack
     from vasomim.errors import ConfigError, DatasetError
+    from vasomim.files import LOCK, locked
     from vasomim.frames.layout import existing_folder, unread_line
 
     root = existing_folder(options.source)
@@ -75,21 +79,25 @@ def pack_folder(options: argparse.Namespace, jobs: int) -> int:
     if destination.resolve().is_relative_to(root.resolve()):
         raise ConfigError('DST', f'{destination} lies in SRC.', 'Name a folder outside of it.')
     layout, sources, unread = plan(root, options)
-    if options.overwrite:
-        for path in (destination / INDEX, *sorted(destination.glob(shard_name(0).replace('0', '[0-9]')))):
-            path.unlink(missing_ok=True)
     wanted = Index(layout, not options.no_anatomy, options.size, complete=options.skip_corrupt)
-    with progress(f'Packing {root.name}') as report:
+    busy = 'another `vasomim pack` writes here.'
+    with (
+        locked(destination / LOCK, busy, 'Wait until it has ended; the same command then continues.', keep=False),
+        progress(f'Packing {printable(root.name)}') as report,
+    ):
+        if options.overwrite:
+            for path in (destination / INDEX, *sorted(destination.glob(shard_name(0).replace('0', '[0-9]')))):
+                path.unlink(missing_ok=True)
         index = pack(sources, destination, wanted, options.shard_size << 20, jobs, report)
     size = sum(shard.bytes for shard in index.shards.values()) / 1e9
-    print(f'{destination}: {len(index.frames)} frames, {size:.2f} GB.')
+    print(f'{printable(destination)}: {len(index.frames)} frames, {size:.2f} GB.')
     if unread:
         print(unread_line(unread))
     if index.failed:
         left = 'left out' if index.complete else 'and it is not complete without them: mend them and run this again'
-        print(f'{len(index.failed)} frames could not be packed, {left}. {destination / INDEX} lists them:')
+        print(f'{len(index.failed)} frames could not be packed, {left}. {printable(destination / INDEX)} lists them:')
         for why in list(index.failed.values())[:FAILURES_SHOWN]:
-            print(f'  {why}')
+            print(f'  {printable(why)}')
         if not index.complete:
             print('--skip-corrupt leaves them out.')
     return int(not index.complete)
@@ -129,11 +137,11 @@ def verify(root: Path, jobs: int) -> int:
     from vasomim.data.pack_format import AGAIN, damages, read_index
 
     index = read_index(root)
-    with progress(f'Reading {root.name}') as report:
+    with progress(f'Reading {printable(root.name)}') as report:
         found = damages(root, index, jobs, report)
     for line in found:
-        print(line)
+        print(printable(line))
     if not index.complete:
-        print(f'{root}: not complete; the same `vasomim pack` continues it.')
-    print(f'{root}: {len(index.shards)} files, {len(found)} damaged.{f" {AGAIN}" if found else ""}')
+        print(f'{printable(root)}: not complete; the same `vasomim pack` continues it.')
+    print(f'{printable(root)}: {len(index.shards)} files, {len(found)} damaged.{f" {AGAIN}" if found else ""}')
     return int(bool(found) or not index.complete)

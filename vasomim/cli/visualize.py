@@ -7,8 +7,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+from vasomim.cli.arguments import seed
 from vasomim.cli.trust import add_trust
-from vasomim.errors import CheckpointError, ConfigError, DatasetError, did_you_mean
+from vasomim.errors import CheckpointError, ConfigError, DatasetError, did_you_mean, printable
+from vasomim.files import require_writable
 from vasomim.frames.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES, maps_beside
 
 SUMMARY = 'Draw original, guidance, mask and reconstruction of some frames with a pre-trained checkpoint.'
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', type=Path, help='folder of frames, or one frame')
     parser.add_argument('target', type=Path, help='NAME.png for one picture, or a folder for a picture per frame')
     parser.add_argument('--num', type=int, default=8, help='frames to draw, chosen at random (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the choice and the masks (default: %(default)s)')
+    parser.add_argument('--seed', type=seed, default=0, help='seed of the choice and the masks (default: %(default)s)')
     parser.add_argument(
         '--anatomy-root',
         type=Path,
@@ -36,12 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw, and return 1 if frames could not be read, which are listed.
+    """Draw; return 1 if frames could not be read, or their maps, which are listed.
 
     Raises:
         ConfigError: If an option leaves its range.
         CheckpointError: If the checkpoint does not load, or its model reconstructs nothing.
-        DatasetError: If the source holds no frame, or none of those chosen and their maps can be read.
+        DatasetError: If the source holds no frame, or all that were chosen are damaged.
+        StorageError: If the target cannot be written.
     """
     if options.num < 1:
         raise ConfigError('--num', f'{options.num} is not positive.', 'Draw at least one frame.')
@@ -55,6 +58,8 @@ def run(options: argparse.Namespace) -> int:
             'pictures are written as PNG.',
             f'Name {options.target.with_suffix(".png")}, or a folder for a picture per frame.',
         )
+    one_picture = options.target.suffix.lower() == '.png'
+    require_writable(options.target if one_picture else options.target / 'any.png')
     import torch
 
     from vasomim.checkpoints.checkpoint import load_model
@@ -74,31 +79,44 @@ def run(options: argparse.Namespace) -> int:
     model.progress = options.progress
     dataset = dataset_of(model, options.source, options.anatomy_root, filter_of(model.cfg, options.checkpoint))
     chosen = choose(dataset, options.source, options.num, options.seed)
-    root = options.source if options.source.is_dir() else options.source.parent
     damaged: list[DatasetError] = []
     with own_randomness(options.seed), torch.no_grad():
-        samples = []
-        for index in chosen:
-            try:  # Not by the dataset's own access, whose errors speak of the options of a training.
-                samples.append(dataset.pipeline({**dataset.get_data_info(index), 'skipped': []}))
-            except DatasetError as error:
-                damaged.append(error)
+        samples = [sample for index in chosen if (sample := load(dataset, index, damaged)) is not None]
         if not samples:
-            refuse_all_damaged(root, len(chosen), damaged)
+            refuse_all_damaged(options.source, len(chosen), damaged)
         batch = model.data_preprocessor(dataset.collate(samples), False)
         with blamed_on_config(options.checkpoint, 'its model fails on a frame'):
             result = model.reconstruct(batch['inputs'], batch['data_samples'])
     paths = [Path(sample.metainfo['img_path']) for sample in batch['data_samples']]
-    if options.target.suffix.lower() == '.png':
+    if one_picture:
         names = [path.name for path in paths]
         write_picture(options.target, reconstruction_figure(result, model.data_preprocessor.denormalize, names))
-        print(f'{options.target}: {len(paths)} of {len(dataset)} frames')
+        print(f'{printable(options.target)}: {len(paths)} of {len(dataset)} frames')
         return tell_damaged(damaged, len(chosen))
+    root = options.source if options.source.is_dir() else options.source.parent
     for index, path in enumerate(paths):
         picture = reconstruction_figure(one(result, index), model.data_preprocessor.denormalize, [path.name])
         write_picture(options.target / path.relative_to(root).with_suffix('.png'), picture)
-    print(f'{options.target}: pictures of {len(paths)} of {len(dataset)} frames')
+    print(f'{printable(options.target)}: pictures of {len(paths)} of {len(dataset)} frames')
     return tell_damaged(damaged, len(chosen))
+
+
+def load(dataset: Any, index: int, damaged: list[DatasetError]) -> dict | None:
+    """Return a frame with its anatomy, or None and its error in ``damaged``.
+
+    Not by the dataset's own access, whose errors speak of the options of a training.
+    """
+    import cv2
+
+    info = dataset.get_data_info(index)
+    try:
+        return dataset.pipeline({**info, 'skipped': []})
+    except DatasetError as error:
+        damaged.append(error)
+    except (ValueError, cv2.error) as error:
+        what = f'it cannot be resized: {" ".join(str(error).split())}'
+        damaged.append(DatasetError(info['img_path'], what, 'Leave it out.'))
+    return None
 
 
 def filter_of(config: Any, checkpoint: str | Path) -> str | None:
@@ -145,7 +163,7 @@ def dataset_of(model: Any, source: Path, anatomy_root: Path | None, filter: str 
     except DatasetError as error:
         if anatomy_root is not None or not str(error.where).startswith(str(beside)):
             raise
-        print(f'{beside}: {error.what} The anatomy is extracted from the frames instead.')
+        print(f'{printable(beside)}: {printable(error.what)} The anatomy is extracted from the frames instead.')
         return DATASETS.build(config)
 
 

@@ -12,6 +12,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,11 +21,10 @@ from numpy.typing import NDArray
 
 from vasomim.data.pack_format import INDEX, PAGE, Index, PackedFrame, Shard, broken_shards, shard_name
 from vasomim.errors import ConfigError, DatasetError, StorageError, printable
-from vasomim.files import locked, sync_folder, write_whole
+from vasomim.files import sync_folder, write_whole
 from vasomim.frames.images import read_grey, read_mask
 from vasomim.frames.names import refuse_unlistable
 
-LOCK = '.pack.lock'
 AHEAD = 4  # Frames read ahead for each thread.
 
 
@@ -110,13 +110,12 @@ def pack(
     Raises:
         ConfigError: If the folder holds frames packed with other settings, or from another source.
         DatasetError: If a name cannot stand in the lists that choose frames.
-        StorageError: If it cannot be written, or another process packs into it.
+        StorageError: If it cannot be written; the same call then continues.
     """
     refuse_unlistable((source.name for source in sources), root)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with locked(root / LOCK, 'another process packs into this folder.', 'Wait for it, or name another DST.'):
-            return _pack(sources, root, wanted, shard_bytes, jobs, report)
+        return _pack(sources, root, wanted, shard_bytes, jobs, report)
     except OSError as error:
         raise StorageError.of(error.filename or root, error) from error
 
@@ -163,7 +162,8 @@ def _pack(
         close()
     finally:
         if writer is not None:
-            writer.file.close()
+            with suppress(OSError):  # What it still holds has no place on a full disk.
+                writer.file.close()
             writer.part.unlink(missing_ok=True)
     index.complete = bool(index.frames) and (accept or not index.failed)
     write_index(root, index)

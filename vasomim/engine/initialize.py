@@ -17,6 +17,7 @@ from vasomim.checkpoints.checkpoint import LEAST, NEEDED, LoadReport, load_tenso
 from vasomim.checkpoints.families import resize_positions
 from vasomim.engine.terminal import tell
 from vasomim.errors import CheckpointError
+from vasomim.files import write_whole
 from vasomim.models.rotary_vit import RotaryViT
 from vasomim.registry import HOOKS
 
@@ -48,7 +49,7 @@ class EncoderInitHook(Hook):
         if is_main_process():
             path = Path(runner.work_dir) / 'encoder_init.json'
             content = {**asdict(report), 'share': report.share}
-            path.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+            write_whole(path, json.dumps(content, indent=1) + '\n')
         tell(runner.logger, f'encoder from {report}')
 
 

@@ -13,23 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_distributed, is_main_process
+from mmengine.dist import is_distributed, is_main_process, master_only
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
 from vasomim.cores import cores
 from vasomim.engine.allocator import keep_freed_memory
+from vasomim.engine.backends import guard_files, guard_visualizer
 from vasomim.engine.compilation import compile_parts
 from vasomim.engine.loop import ResumableTrainLoop
 from vasomim.engine.schedule import stretch
 from vasomim.engine.seeding import start_worker
+from vasomim.engine.sizes import check_built
 from vasomim.engine.terminal import count, replace_terminal_handler, tell
+from vasomim.engine.workers import check_shared_memory
 from vasomim.errors import CheckpointError, ConfigError, StorageError
-from vasomim.files import in_one_step
+from vasomim.files import in_one_step, write_whole
 from vasomim.registry import RUNNERS
 
 MISFITS_SHOWN = 3
@@ -113,7 +117,24 @@ class PretrainRunner(Runner):
         hooks = [*(self.cfg.get('default_hooks') or {}).values(), *(self.cfg.get('custom_hooks') or [])]
         if any(isinstance(hook, dict) and str(hook.get('type')).endswith('ProgressHook') for hook in hooks):
             replace_terminal_handler(logger)
+        guard_files(logger)
         return logger
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
+        """Build the visualizer; what it cannot write is a warning."""
+        built = super().build_visualizer(visualizer)
+        guard_visualizer(built, self.logger)
+        return built
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        """Build the model, and check what its parts do not check themselves.
+
+        Raises:
+            ConfigError: As :func:`vasomim.engine.sizes.check_built`.
+        """
+        built = super().build_model(model)
+        check_built(built)
+        return built
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for several processes; mmengine always names a GPU for it."""
@@ -134,6 +155,9 @@ class PretrainRunner(Runner):
 
         Items become a batch as their data set says (``collate``), else as mmengine does it. What the config says of
         ``worker_init_fn``, ``pin_memory`` and ``collate_fn`` stays.
+
+        Raises:
+            TrainingError: If workers could not hand a single frame over.
         """
         if not isinstance(dataloader, dict):
             return dataloader
@@ -150,6 +174,8 @@ class PretrainRunner(Runner):
             **dataloader,
             'num_workers': min(asked, free),
         }
+        if settings['num_workers']:
+            check_shared_memory()
         loader = Runner.build_dataloader(settings, seed, diff_rank_seed)
         if 'collate_fn' not in dataloader:
             loader.collate_fn = getattr(loader.dataset, 'collate', loader.collate_fn)
@@ -337,6 +363,16 @@ class PretrainRunner(Runner):
         except StorageError as error:
             cure = f'{error.cure} --resume then continues from the checkpoint before, which is whole.'
             raise CheckpointError(target, error.what, cure) from error
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write the config into the work directory, in full or not at all.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        name = Path(self.cfg.filename or f'{self.timestamp}.py').name
+        write_whole(Path(self.work_dir, name).with_suffix('.py'), self.cfg.pretty_text, sync=False)
 
     def _maybe_compile(self, target: str) -> None:
         """Compile what the config's ``compile`` says: the parts of the model, in place of mmengine's whole step."""

@@ -87,7 +87,7 @@ def left_out(not_images: list[str]) -> str:
     """Return a line that names DICOM files without an image."""
     shown = ', '.join(map(printable, not_images[:SHOWN])) + (', ...' if len(not_images) > SHOWN else '')
     are = 'file is no image' if len(not_images) == 1 else 'files are no images'
-    return f'{len(not_images)} DICOM {are}, and left out: {shown}'
+    return printable(f'{len(not_images)} DICOM {are}, and left out: {shown}')
 
 
 def read_source(root: Path, name: str) -> Iterator[Frame]:
@@ -159,7 +159,7 @@ def tell_damaged(damaged: list[DatasetError], files: int) -> int:
     if damaged:
         print(f'{len(damaged)} of {files} files cannot be read, or not to their end:')
         for error in damaged:
-            print(f'  {printable(error.where)}: {printable(error.what)}')
+            print(printable(f'  {error.where}: {error.what}'))
     return int(bool(damaged))
 
 

@@ -31,6 +31,7 @@ from vasomim.data.transforms import resize  # noqa: E402
 from vasomim.engine.initialize import PREFIX, source_grid  # noqa: E402
 from vasomim.errors import CheckpointError, ConfigError, did_you_mean  # noqa: E402
 from vasomim.frames.inputs import Frame  # noqa: E402
+from vasomim.inference.device import chosen_device  # noqa: E402
 from vasomim.models.masked_vit import ARCHITECTURES  # noqa: E402
 from vasomim.models.plain_vit import PlainViT  # noqa: E402
 
@@ -50,7 +51,7 @@ class FeatureExtractor:
 
     Raises:
         CheckpointError: If the checkpoint holds no plain ViT.
-        ConfigError: If ``pool`` is unknown, or the patch does not divide ``size``.
+        ConfigError: If ``pool`` is unknown, the patch does not divide ``size``, or there is no such device.
     """
 
     def __init__(
@@ -62,14 +63,14 @@ class FeatureExtractor:
     ) -> None:
         if pool not in POOLS:
             raise ConfigError('pool', f"there is no '{pool}'.{did_you_mean(pool, POOLS)}", 'Choose mean or class.')
+        self.device = chosen_device(device)
         source = best_checkpoint(checkpoint)
         self.encoder = build_encoder(read_checkpoint(source), source)
         patch = self.encoder.patch_size
-        self.size = size or self.encoder.patch_resolution[0] * patch
+        self.size = self.encoder.patch_resolution[0] * patch if size is None else size
         if self.size < patch or self.size % patch:
             raise ConfigError('size', f'{self.size} does not divide into patches of {patch}.', f'Take {14 * patch}.')
         self.pool = pool
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.encoder.to(self.device)
         self.mean, self.std = (torch.tensor(value, device=self.device).reshape(1, 3, 1, 1) for value in IMAGENET)
 

@@ -22,6 +22,7 @@ from vasomim.checkpoints.stored_model import blamed_on_config, build_model, buil
 from vasomim.drawing.overlays import draw_boxes, draw_mask
 from vasomim.errors import CheckpointError, ConfigError, DatasetError
 from vasomim.frames.inputs import Frame, list_sources, read_source, read_sources
+from vasomim.inference.device import chosen_device
 
 PIPELINE = 'test_dataloader.dataset.pipeline'
 
@@ -75,7 +76,7 @@ class Predictor:
 
     Raises:
         CheckpointError: If the checkpoint is not that of a downstream task, or does not fit its own config.
-        ConfigError: If ``score`` leaves its range.
+        ConfigError: If ``score`` leaves its range, or there is no such device.
     """
 
     def __init__(
@@ -88,13 +89,13 @@ class Predictor:
         compat.prepare()
         if not 0 <= score <= 1:
             raise ConfigError('score', f'{score} is not in [0, 1].', 'Take 0.3, or 0 for all boxes.')
+        device = chosen_device(device)
         self.source = source = best_checkpoint(checkpoint)
         self.cfg, tensors = fine_tuned(source, trust_config)
         self.scope = self.cfg.default_scope
         self.task = TASKS[self.scope]
         self.score = score
         self.classes = class_names(source)
-        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         steps = transforms_of_pixels(self.cfg, source, trust_config)
         self.pipeline = build_pipeline(steps, self.scope, source)
         model = build_model(self.cfg.model, self.scope, tensors, source)
