@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vasomim.errors import StorageError, VasoMIMError
 
@@ -90,18 +90,35 @@ def read_regular(
     Raises:
         VasoMIMError: Of class ``error``, if it is missing, no regular file, too large or cannot be read.
     """
-    try:
-        with open(path, 'rb', opener=open_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise error(path, 'it is no regular file.', 'Name a file with the content itself.')
-            if most is not None and status.st_size > most:
-                what = f'it has {status.st_size:,} bytes, and at most {most:,} are read.'
-                raise error(path, what, cure)
+    with open_regular(path, error, cure, most) as file:
+        try:
             return file.read()
+        except OSError as fault:
+            raise error(path, f'it cannot be read: {fault.strerror or fault}.', 'Check its disk.') from fault
+
+
+@contextmanager
+def open_regular(
+    path: str | Path, error: type[VasoMIMError], cure: str = 'Copy it again.', most: int | None = None
+) -> Iterator[BinaryIO]:
+    """Open a regular file to read from, as :func:`read_regular`.
+
+    Raises:
+        VasoMIMError: Of class ``error``, if it is missing, no regular file, too large or cannot be opened.
+    """
+    try:
+        file = open(path, 'rb', opener=open_at_once)  # noqa: SIM115 - closed below
     except (OSError, ValueError) as fault:  # ValueError: a zero byte in its name.
         reason = getattr(fault, 'strerror', None) or str(fault)
         raise error(path, f'it cannot be read: {reason}.', 'Check the path and its permissions.') from fault
+    with file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise error(path, 'it is no regular file.', 'Name a file with the content itself.')
+        if most is not None and status.st_size > most:
+            what = f'it has {status.st_size:,} bytes, and at most {most:,} are read.'
+            raise error(path, what, cure)
+        yield file
 
 
 def open_at_once(path: str, flags: int) -> int:

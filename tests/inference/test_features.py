@@ -15,7 +15,7 @@ import torch
 from tests.finetuned import write_checkpoint
 from tests.models.builders import ARCH
 from vasomim import compat
-from vasomim.checkpoints.checkpoint import save_weights
+from vasomim.checkpoints.writing import save_weights
 from vasomim.cli import extract_features, main
 from vasomim.drawing.notice import NOTICE
 from vasomim.errors import CheckpointError, ConfigError

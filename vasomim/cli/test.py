@@ -64,9 +64,11 @@ def run(options: argparse.Namespace) -> int:
     from vasomim import compat
 
     compat.prepare()
-    from vasomim.checkpoints.checkpoint import load_tensors
+    from vasomim.checkpoints.loading import load_tensors
+    from vasomim.checkpoints.reading import trained_classes
+    from vasomim.checkpoints.runs import best_checkpoint
     from vasomim.drawing.notice import NOTICE, NOTICE_FILE, write_notice
-    from vasomim.inference.predictor import best_checkpoint, class_names, fine_tuned
+    from vasomim.inference.predictor import fine_tuned
 
     cfg = load_config(options.config, options.cfg_options)
     scope = cfg.get('default_scope')
@@ -90,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     folder = options.work_dir or checkpoint.parent / 'test'
     cfg.work_dir, cfg.resume, cfg.load_from = str(folder), False, None
     if scope == 'mmseg':
-        measure_all(cfg, class_names(checkpoint), options.hd95)
+        measure_all(cfg, trained_classes(checkpoint), options.hd95)
     elif options.hd95:
         raise ConfigError('--hd95', 'boxes have no surface.', 'Leave it out for a detection.')
     if options.score is not None and (scope == 'mmseg' or not 0 <= options.score <= 1):
@@ -103,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
     with blamed_on(cfg):
         runner = build_runner(cfg)
     load_tensors(runner.model, tensors, str(checkpoint), least=1.0)
-    check_classes(class_names(checkpoint), runner.test_dataloader.dataset, str(checkpoint))
+    check_classes(trained_classes(checkpoint), runner.test_dataloader.dataset, str(checkpoint))
     figures = {key: defined(key, value) for key, value in runner.test().items()}
     show(figures, f'{checkpoint.name} on {len(runner.test_dataloader.dataset)} images')
     write_json(

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         )
     import torch
 
-    from vasomim.checkpoints.checkpoint import load_model
+    from vasomim.checkpoints.building import load_model
     from vasomim.drawing.visualization import reconstruction_figure, write_picture
     from vasomim.engine.figures import own_randomness
 

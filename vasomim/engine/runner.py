@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
-import pickle
 import re
 import time
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from vasomim.cores import cores
 from vasomim.engine.allocator import keep_freed_memory
 from vasomim.engine.compilation import compile_parts
 from vasomim.engine.loop import ResumableTrainLoop
+from vasomim.engine.resuming import check_training_state
 from vasomim.engine.schedule import stretch
 from vasomim.engine.seeding import start_worker
 from vasomim.engine.terminal import count, replace_terminal_handler, tell
@@ -245,7 +245,7 @@ class PretrainRunner(Runner):
         """Resume from a checkpoint, with its seed for the order of the frames as well.
 
         Raises:
-            CheckpointError: If the optimizer's state belongs to other parameters.
+            CheckpointError: If the optimizer's state belongs to other parameters, or a part of the state is damaged.
         """
         try:
             super().resume(filename, *args, **kwargs)
@@ -255,6 +255,12 @@ class PretrainRunner(Runner):
                 f'the state of its optimizer does not fit: {error}.',
                 'Resume with the config that it was trained with, or start from its weights: '
                 '--cfg-options load_from=CHECKPOINT.',
+            ) from error
+        except (LookupError, TypeError, AttributeError, AssertionError) as error:
+            raise CheckpointError(
+                filename,
+                f'its training state does not fit: {type(error).__name__}: {str(error)[:200]}.',
+                'Take an earlier checkpoint, or start from its weights: --cfg-options load_from=CHECKPOINT.',
             ) from error
         self.count_in_epochs_of(len(self.train_dataloader))
         sampler = self.train_dataloader.batch_sampler.sampler  # Built before the checkpoint's seed was known.
@@ -291,14 +297,8 @@ class PretrainRunner(Runner):
             CheckpointError: If the file is missing, damaged, or of another model.
         """
         try:
-            return super().load_checkpoint(filename, map_location, strict or self._resume, **kwargs)
-        except FileNotFoundError as error:
-            raise CheckpointError(
-                filename,
-                'there is no such checkpoint.',
-                'Pass --resume without a path to continue from the work directory.',
-            ) from error
-        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            content = super().load_checkpoint(filename, map_location, strict or self._resume, **kwargs)
+        except (RuntimeError, LookupError, TypeError, AttributeError) as error:
             model = self.model.module if is_model_wrapper(self.model) else self.model
             misfits = misfits_in(str(error))
             if misfits:
@@ -317,6 +317,9 @@ class PretrainRunner(Runner):
                 'If the file is damaged, take an earlier checkpoint of the work directory; if it belongs to another '
                 'model, pass the config that it was trained with.',
             ) from error
+        if self._resume:
+            check_training_state(content, filename)
+        return content
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Save so that the file is there in full or not at all: written beside, synced to the disk, then renamed.

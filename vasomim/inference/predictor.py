@@ -14,7 +14,10 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 
 from vasomim import compat
-from vasomim.checkpoints.checkpoint import TASKS, best_checkpoint, load_tensors, read_checkpoint
+from vasomim.checkpoints.building import TASKS
+from vasomim.checkpoints.loading import load_tensors
+from vasomim.checkpoints.reading import read_checkpoint, trained_classes
+from vasomim.checkpoints.runs import best_checkpoint
 from vasomim.checkpoints.stored_config import check_buildable, parse_config
 from vasomim.drawing.overlays import draw_boxes, draw_mask
 from vasomim.errors import CheckpointError, ConfigError, DatasetError
@@ -81,7 +84,7 @@ class Predictor:
         self.scope = self.cfg.default_scope
         self.task = TASKS[self.scope]
         self.score = score
-        self.classes = class_names(source)
+        self.classes = trained_classes(source)
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         pipeline = self.cfg.test_dataloader.dataset.pipeline
         check_buildable(self.cfg, {'test_dataloader.dataset.pipeline': pipeline}, source)
@@ -167,15 +170,6 @@ def fine_tuned(source: str | Path) -> tuple[Config, dict[str, torch.Tensor]]:
         raise CheckpointError(source, 'its config describes no model.', cure)
     check_buildable(cfg, {'model': cfg.model}, source)
     return cfg, checkpoint.tensors
-
-
-def class_names(source: Path) -> tuple[str, ...]:
-    """Return the classes that a checkpoint was trained on, without the background; empty where it doesn't say."""
-    if source.suffix == '.safetensors':
-        return ()
-    meta = torch.load(source, map_location='cpu', weights_only=True, mmap=True).get('meta') or {}
-    names = tuple((meta.get('dataset_meta') or {}).get('classes') or ())
-    return names[1:] if names[:1] == ('background',) else names
 
 
 def transforms_of_pixels(pipeline: Sequence[dict]) -> list[dict]:

@@ -15,9 +15,12 @@ from torch import Tensor, nn
 
 from tests.models.builders import build, vasomim_config
 from vasomim import compat
-from vasomim.checkpoints.checkpoint import LoadReport, convert_checkpoint, read_checkpoint, save_weights
+from vasomim.checkpoints.converting import convert_checkpoint
 from vasomim.checkpoints.families import prefix_of, resize_positions
+from vasomim.checkpoints.loading import LoadReport
 from vasomim.checkpoints.naming import detect_family
+from vasomim.checkpoints.reading import read_checkpoint
+from vasomim.checkpoints.writing import save_weights
 from vasomim.cli import main
 from vasomim.engine import load_encoder
 from vasomim.errors import CheckpointError
@@ -406,7 +409,7 @@ def test_a_conversion_that_fails_while_writing_leaves_the_old_file(suffix: str, 
     target = tmp_path / 'there' / f'ours{suffix}'
     convert_checkpoint(source, target)
     before = target.read_bytes()
-    monkeypatch.setattr('vasomim.checkpoints.checkpoint.save_file', full)
+    monkeypatch.setattr('vasomim.checkpoints.writing.save_file', full)
     monkeypatch.setattr('torch.save', full)
     with pytest.raises(OSError, match='No space left'):
         convert_checkpoint(source, target, 'hf')

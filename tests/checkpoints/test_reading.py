@@ -8,16 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vasomim.checkpoints.checkpoint import (
-    last_checkpoint,
-    load_model,
-    load_tensors,
-    load_weights,
-    read_checkpoint,
-    rename,
-    save_weights,
-)
+from vasomim.checkpoints.building import load_model
+from vasomim.checkpoints.loading import load_tensors, load_weights
 from vasomim.checkpoints.naming import detect_family
+from vasomim.checkpoints.reading import read_checkpoint, rename
+from vasomim.checkpoints.runs import last_checkpoint
+from vasomim.checkpoints.writing import save_weights
 from vasomim.cli import main
 from vasomim.errors import CheckpointError
 from vasomim.models import UNeXt

@@ -1,0 +1,52 @@
+"""Tensors into files: whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vasomim.files import in_one_step
+
+
+def save_weights(tensors: dict[str, Tensor], path: str | Path, config: str | None = None, **facts: str) -> None:
+    """Write tensors as safetensors, with the config and further facts in the header.
+
+    Raises:
+        StorageError: If the file cannot be written; what stood there stays.
+    """
+    metadata = {'format': 'pt', **facts, **({'config': config} if config else {})}
+    with in_one_step(Path(path)) as unfinished, _as_os_errors():
+        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(stored, unfinished, metadata=metadata)
+
+
+def save_pickled(content: dict[str, Any], path: str | Path) -> None:
+    """Write a file of PyTorch, as :func:`save_weights`."""
+    with in_one_step(Path(path)) as unfinished, _as_os_errors():
+        torch.save(content, unfinished)
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Say what the operating system said, which both writers pass on as errors of their own."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r'os error (\d+)', str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+    except RuntimeError as error:
+        if not re.search(r'file write|failed writing|cannot be opened', str(error)):
+            raise
+        raise OSError(errno.ENOSPC, f'{os.strerror(errno.ENOSPC)}, or the disk failed') from error
