@@ -34,7 +34,7 @@ from urllib.parse import urlparse
 import torch
 
 from vasomim.errors import CheckpointError, StackError
-from vasomim.tensorfiles import check_finite, read_file
+from vasomim.tensorfiles import check_values, read_file
 
 OPERATORS = 'mmcv._ext'
 
@@ -217,7 +217,7 @@ def load_from_local(filename: str, map_location: Any = None, **_: Any) -> Any:
     """
     path = Path(filename).expanduser()
     content = read_file(path)
-    check_finite(content, path)
+    check_values(content, path)
     if isinstance(content, dict) and isinstance(content.get('meta'), dict):
         content['meta'].pop('config', None)
     return content

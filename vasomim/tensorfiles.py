@@ -94,17 +94,21 @@ def damage(path: Path) -> str | None:
     return None
 
 
-def check_finite(content: Any, path: str | Path) -> None:
+def check_values(content: Any, path: str | Path) -> None:
     """Refuse tensors with NaN or infinity, from which nothing comes but an empty prediction.
+
+    So are truth values that are neither 0 nor 1, on which PyTorch's functions rely without looking.
 
     Args:
         content: Dicts and lists of tensors.
         path: Names the file in the error.
 
     Raises:
-        CheckpointError: If a tensor holds one; it names the first.
+        CheckpointError: If a tensor holds one.
     """
     for name, tensor in tensors_in(content):
+        if tensor.dtype == torch.bool and tensor.numel() and tensor.view(torch.uint8).max() > 1:
+            raise CheckpointError(path, f'{name} holds truth values that are neither 0 nor 1.', AGAIN)
         if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.is_meta:
             continue
         numbers = tensor if tensor.dtype.itemsize > 1 else tensor.float()  # float8 has no sums.

@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
-from vasomim.checkpoints.encoders import CONFIG_FILE, encoder_tensors, heads_of, source_grid
+from vasomim.checkpoints.encoders import CONFIG_FILE, heads_of, source_grid
 from vasomim.checkpoints.families import (
     HEADS,
     POSITIONS,
+    PREFIX,
     expected,
     is_plain_vit,
     refuse_others,
@@ -103,7 +104,8 @@ def convert_checkpoint(
     # One that describes the tensors no more would only mislead.
     config = None if resized or settled or to not in ('vasomim', 'mmpretrain') else checkpoint.config
     facts: dict[str, str] = {}
-    if is_plain_vit(tensors) and (heads := heads_of(checkpoint, encoder_tensors(checkpoint, path)[0], path)):
+    encoder = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+    if is_plain_vit(tensors) and (heads := heads_of(checkpoint, encoder, path)):
         facts['num_heads'] = str(heads[0])
         notes += (f'{heads[0]} heads, as {heads[1]} says',) if heads[1] == CONFIG_FILE else ()
     if target.suffix == '.safetensors':

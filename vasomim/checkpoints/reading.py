@@ -13,7 +13,7 @@ from vasomim.checkpoints.families import adopt
 from vasomim.checkpoints.naming import detect_family
 from vasomim.checkpoints.runs import find_weights
 from vasomim.checkpoints.selecting import select
-from vasomim.tensorfiles import check_finite, read_file
+from vasomim.tensorfiles import check_values, read_file
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read_checkpoint(
     chosen = select(content, path, key, find and config is None)
     family = detect_family(chosen.tensors)
     adopted = adopt(chosen.tensors, family, path, drop, grid, rotary)
-    check_finite(adopted.tensors, path)
+    check_values(adopted.tensors, path)
     heads = str(meta.get('num_heads', ''))
     return Checkpoint(
         path,
