@@ -70,7 +70,7 @@ def damage(path: Path) -> str | None:
     A file of ``torch.save`` is an archive with a directory at its end and a checksum for each tensor: the first tells
     one that was cut off, the second one whose bytes have changed. What is no such archive is left to its reader.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         return 'is not there'
     try:
         with open_regular(path, CheckpointError) as file:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpretrain.models.backbones import VisionTransformer
 from torch import Tensor
 
 from vasomim.checkpoints.families import PREFIX, refuse_others, settle
@@ -17,6 +16,7 @@ from vasomim.checkpoints.stored_config import parse_config
 from vasomim.errors import CheckpointError
 from vasomim.files import read_json
 from vasomim.models.masked_vit import ARCHITECTURES
+from vasomim.models.plain_vit import PlainViT
 
 OWN_ENCODERS = ('MaskedViT', 'MaskTokenViT', 'PlainViT', 'RotaryViT')
 MASK_TOKEN = 'mask_token'  # Stands for hidden patches while an encoder is pre-trained; none are hidden afterwards.
@@ -115,7 +115,7 @@ def shape_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 def usual_heads(shape: Mapping[str, int]) -> int | None:
     """Return the number of heads that a known size of ViT has; None for an unknown one."""
-    known = [VisionTransformer.arch_zoo[name] for name in ARCHITECTURES.values()]
+    known = [PlainViT.arch_zoo[name] for name in ARCHITECTURES.values()]
     heads = [each['num_heads'] for each in known if all(each[key] == value for key, value in shape.items())]
     return heads[0] if heads else None
 
@@ -129,7 +129,7 @@ def _heads_of_config(backbone: Mapping[str, Any]) -> Any:
         return arch.get('num_heads')
     if not isinstance(arch, str) or kind not in (*OWN_ENCODERS, 'VisionTransformer', 'MAEViT', 'MoCoV3ViT'):
         return None
-    zoo = VisionTransformer.arch_zoo
+    zoo = PlainViT.arch_zoo  # Of mmpretrain, from which it comes.
     return zoo.get(ARCHITECTURES.get(arch, arch) if kind in OWN_ENCODERS else arch, {}).get('num_heads')
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,8 @@ def last_checkpoint(work_dir: Path, tell: Callable[[str], Any] = print) -> Path 
     newest = []
     if noted is not None:
         beside = work_dir / noted.name
-        newest = [noted if noted.is_file() and not beside.is_file() else beside]
+        # Of os.path, which takes a path that is too long for one that is not there.
+        newest = [noted if os.path.isfile(noted) and not os.path.isfile(beside) else beside]
     problems: list[str] = []
     for path in [*newest, *(path for path in others if path not in newest)]:
         problem = damage(path)

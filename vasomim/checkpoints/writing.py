@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Iterator
@@ -32,8 +31,9 @@ def save_weights(tensors: dict[str, Tensor], path: str | Path, config: str | Non
 
 def save_pickled(content: dict[str, Any], path: str | Path) -> None:
     """Write a file of PyTorch, as :func:`save_weights`."""
-    with in_one_step(Path(path)) as unfinished, _as_os_errors():
-        torch.save(content, unfinished)
+    # A file of Python's, which says what is wrong with the disk; torch's own says 'unexpected pos'.
+    with in_one_step(Path(path)) as unfinished, _as_os_errors(), open(unfinished, 'wb') as file:
+        torch.save(content, file)
 
 
 @contextmanager
@@ -46,7 +46,10 @@ def _as_os_errors() -> Iterator[None]:
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
-    except RuntimeError as error:
-        if not re.search(r'file write|failed writing|cannot be opened', str(error)):
+    except RuntimeError as error:  # Raised while the archive is closed, behind the error of the disk.
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__
+        if cause is None:
             raise
-        raise OSError(errno.ENOSPC, f'{os.strerror(errno.ENOSPC)}, or the disk failed') from error
+        raise cause from error
