@@ -50,7 +50,11 @@ def read_file(path: str | Path, values: bool = True) -> Any:
     """
     path = Path(path)
     most = limit()
-    with open_regular(path, CheckpointError, f'Raise the limit: {LIMIT}={2 * MOST_GB}', most) as file, _told(path):
+    with open_regular(path, CheckpointError) as file, _told(path):
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            what = f'it has {size:,} bytes, and at most {most:,} are read.'
+            raise CheckpointError(path, what, f'Raise the limit: {LIMIT}={2 * MOST_GB}')
         start = file.read(9)
         file.seek(0)
         if start[8:] == b'{':
