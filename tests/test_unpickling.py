@@ -7,7 +7,7 @@ import io
 import os
 import pickle
 import struct
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +164,7 @@ def test_plain_values_are_those_of_python(protocol: int) -> None:
         'bytes': b'\x00\xff',
         'set': {1, 2},
         'order': OrderedDict([('b', 1), ('a', 2)]),
+        'milestones': Counter([3, 3, 8]),
         'options': argparse.Namespace(lr=0.1, name='x'),
         'scalar': np.float32(0.25),
         'array': np.arange(6).reshape(2, 3),

@@ -11,7 +11,7 @@ import argparse
 import math
 import pickletools
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pickle import UnpicklingError
@@ -223,6 +223,8 @@ class _Reader:
             case 'collections.OrderedDict':
                 pairs = self.copied(_exactly(arguments[0], list, tuple) if arguments else ())
                 return OrderedDict((_key(key), value) for key, value in pairs)
+            case 'collections.Counter':  # The milestones of a schedule of steps.
+                return Counter(self.copied(_exactly(arguments[0], dict) if arguments else {}))
             case 'torch.Size':
                 sizes = _exactly(arguments[0], tuple, list)
                 if not all(map(_is_size, sizes)):
@@ -330,6 +332,7 @@ BUILT = {  # All that a pickle may name; `_Reader.built` says what becomes of it
     'torch.Size',
     'torch.device',
     'collections.OrderedDict',
+    'collections.Counter',
     'argparse.Namespace',
     '_codecs.encode',
     'builtins.set',
