@@ -297,7 +297,7 @@ class PretrainRunner(Runner):
             CheckpointError: If the file is missing, damaged, or of another model.
         """
         try:
-            content = super().load_checkpoint(filename, map_location, strict or self._resume, **kwargs)
+            return super().load_checkpoint(filename, map_location, strict or self._resume, **kwargs)
         except (RuntimeError, LookupError, TypeError, AttributeError) as error:
             model = self.model.module if is_model_wrapper(self.model) else self.model
             misfits = misfits_in(str(error))
@@ -317,9 +317,12 @@ class PretrainRunner(Runner):
                 'If the file is damaged, take an earlier checkpoint of the work directory; if it belongs to another '
                 'model, pass the config that it was trained with.',
             ) from error
-        if self._resume:
-            check_training_state(content, filename)
-        return content
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call hooks; what is resumed from is checked before they, and the model, see it."""
+        if fn_name == 'after_load_checkpoint' and self._resume:
+            check_training_state(kwargs['checkpoint'], str(self._load_from or self.work_dir))
+        super().call_hook(fn_name, **kwargs)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Save so that the file is there in full or not at all: written beside, synced to the disk, then renamed.
