@@ -16,7 +16,7 @@ import torch
 
 from tests.prepare.trees import write_pairs
 from vasomim import compat
-from vasomim.benchmark.study.entries import load_entries
+from vasomim.benchmark.study.loading import load_entries
 from vasomim.cli import VERBS, main
 from vasomim.cli.train import load_config, use_data
 from vasomim.models.base import Evidence

@@ -53,6 +53,24 @@ def in_one_step(path: str | Path, sync: bool = True) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
 
 
+def require_writable(path: str | Path) -> None:
+    """Find out whether a file can be written, before the work for it is done; its folder is made.
+
+    Raises:
+        StorageError: If it cannot, or the path is that of a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise StorageError.of(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    probe = path.with_name(f'.{path.name[:40]}.{os.getpid()}.{next(NUMBERS)}.part')
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StorageError.of(path, error) from error
+
+
 def write_whole(path: str | Path, content: bytes | str, sync: bool = True) -> None:
     """Write a file of which all content is at hand, as :func:`in_one_step`; text as UTF-8.
 

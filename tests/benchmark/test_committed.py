@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from vasomim.benchmark.results.store import Store
-from vasomim.benchmark.study.entries import load_entries
 from vasomim.benchmark.study.jobs import SCRATCH, weights_input
+from vasomim.benchmark.study.loading import load_entries
 from vasomim.benchmark.study.resolve import file_sha256
 from vasomim.evaluation.probing import auc, linear_probabilities
 from vasomim.inference.features import FeatureExtractor

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from vasomim.cli import main
 from vasomim.cli.train import config_path, parse_options
-from vasomim.cli.visualize import dataset_of
+from vasomim.cli.visualize import dataset_of, filter_of
 from vasomim.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -373,7 +373,7 @@ def test_visualize_extracts_by_the_filter_of_the_training(data, dataset, expecte
         backbone=SimpleNamespace(patch_size=16),
         cfg=Config({'train_dataloader': {'dataset': {'type': 'AngiogramFolder', **dataset}}}),
     )
-    frames = dataset_of(model, data / 'frames', None)
+    frames = dataset_of(model, data / 'frames', None, filter_of(model.cfg, 'epoch_4.pth'))
     info = frames.get_data_info(0)
     assert info.get('anatomy_filter') == expected
     assert ('anatomy' in frames[0]['data_samples']) == (expected is not None)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vasomim.checkpoints.families import PREFIX, refuse_others, settle
 from vasomim.checkpoints.reading import Checkpoint
-from vasomim.checkpoints.stored_config import parse_config
+from vasomim.checkpoints.stored_config import encoder_section, parse_config
 from vasomim.errors import CheckpointError
 from vasomim.files import read_json
 from vasomim.models.masked_vit import ARCHITECTURES
@@ -40,13 +40,11 @@ def backbone_config(checkpoint: Checkpoint, source: str | Path) -> dict[str, Any
     """Return the encoder's part of a checkpoint's config; empty where it has none.
 
     Raises:
-        CheckpointError: If the config is no list of plain values.
+        CheckpointError: If the config is no list of plain values, or a size in it makes no sense.
     """
     if checkpoint.config is None:
         return {}
-    model = parse_config(checkpoint.config, source).get('model')
-    backbone = model.get('backbone') if isinstance(model, Mapping) else None
-    return dict(backbone) if isinstance(backbone, Mapping) else {}
+    return encoder_section(parse_config(checkpoint.config, source), source)
 
 
 def source_grid(checkpoint: Checkpoint, positions: Tensor, source: str | Path) -> tuple[int, int]:

@@ -13,6 +13,8 @@ from vasomim.checkpoints.families import adopt
 from vasomim.checkpoints.naming import detect_family
 from vasomim.checkpoints.runs import find_weights
 from vasomim.checkpoints.selecting import select
+from vasomim.checkpoints.stored_config import DISTRUST, look_up
+from vasomim.errors import CheckpointError
 from vasomim.tensorfiles import check_values, read_file
 
 
@@ -85,13 +87,13 @@ def trained_classes(source: str | Path) -> tuple[str, ...]:
     """Return the classes that a checkpoint was trained on, without the background; empty where it doesn't say.
 
     Raises:
-        CheckpointError: If it cannot be read.
+        CheckpointError: If it cannot be read, or what it says are no names.
     """
-    facts = _meta(read_file(find_weights(source), values=False)).get('dataset_meta')
-    classes = facts.get('classes') if isinstance(facts, dict) else None
-    if not isinstance(classes, (list, tuple)) or not all(isinstance(name, str) for name in classes):
-        return ()
-    return tuple(classes[1:] if classes[0:1] in (['background'], ('background',)) else classes)
+    content = read_file(find_weights(source), values=False)
+    names = look_up(content, 'meta.dataset_meta.classes', (list, tuple), source, ())
+    if not all(isinstance(name, str) for name in names):
+        raise CheckpointError(source, 'its classes (meta.dataset_meta.classes) are no names.', DISTRUST)
+    return tuple(names[1:] if names[:1] in (('background',), ['background']) else names)
 
 
 def _meta(content: Any) -> dict[str, Any]:

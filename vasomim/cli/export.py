@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vasomim.cli.trust import add_trust
+
 SUMMARY = 'Export a segmentation checkpoint as ONNX, checked in onnxruntime; for research only, not for diagnosis.'
 
 
@@ -12,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument('checkpoint', help='checkpoint of a segmentation, or the folder of its run')
     parser.add_argument('target', type=Path, help='the .onnx file to write')
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     from vasomim.drawing.notice import NOTICE
     from vasomim.inference.export import TOLERANCE, export_onnx
 
-    done = export_onnx(options.checkpoint, options.target)
+    done = export_onnx(options.checkpoint, options.target, options.trust_config)
     height, width = done.size
     print(
         f'{done.path}: frames of {height} x {width}; logits differ from PyTorch by {done.difference:.1g} at most '

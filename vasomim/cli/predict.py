@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vasomim.cli.trust import add_trust
+
 SUMMARY = 'Predict masks or boxes for frames with a fine-tuned checkpoint; for research only, not for diagnosis.'
 
 
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--score', type=float, default=0.3, help='leave out boxes below this score (default: %(default)s)'
     )
     parser.add_argument('--device', help='cpu, cuda or cuda:N (default: a GPU if there is one)')
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
     not_images: list[str] = []
     root, names = list_sources(options.source, options.target, not_images)
-    predictor = Predictor(options.checkpoint, options.device, options.score)
+    predictor = Predictor(options.checkpoint, options.device, options.score, options.trust_config)
     binary = len(predictor.classes) <= 1 and predictor.task == 'segmentation' and predictor.model.num_classes == 2
     write_notice(options.target, legend(predictor.task, binary, predictor.classes))
     count = 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vasomim.cli.predict import write_json
 from vasomim.cli.train import build_runner, evaluators, load_config, parse_options, use_data
+from vasomim.cli.trust import add_trust
 from vasomim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change the config, as in `vasomim train`'
     )
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -73,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     cfg = load_config(options.config, options.cfg_options)
     scope = cfg.get('default_scope')
     checkpoint = best_checkpoint(options.checkpoint)
-    trained, tensors = fine_tuned(checkpoint)
+    trained, tensors = fine_tuned(checkpoint, options.trust_config)
     if trained.default_scope != scope:
         raise ConfigError(
             options.config,
@@ -100,8 +102,10 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError('--score', what, 'Leave it out.')
     score = SCORE if options.score is None else options.score
     keep_cases(cfg, folder / 'cases.csv', score)
+    from vasomim.checkpoints.stored_model import build_model
     from vasomim.engine.refusals import blamed_on
 
+    build_model(cfg.model, scope, tensors, checkpoint)  # Once by itself, for an error of the checkpoint's.
     with blamed_on(cfg):
         runner = build_runner(cfg)
     load_tensors(runner.model, tensors, str(checkpoint), least=1.0)

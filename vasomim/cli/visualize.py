@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from vasomim.cli.trust import add_trust
 from vasomim.errors import CheckpointError, ConfigError, DatasetError, did_you_mean
 from vasomim.frames.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES, maps_beside
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1.0,
         help='how far the training is thought to be, 0 to 1: how strongly vessels are masked (default: 1.0, its end)',
     )
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,10 +58,12 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from vasomim.checkpoints.building import load_model
+    from vasomim.checkpoints.stored_model import blamed_on_config
     from vasomim.drawing.visualization import reconstruction_figure, write_picture
     from vasomim.engine.figures import own_randomness
 
-    model: Any = load_model(options.checkpoint, 'cuda' if torch.cuda.is_available() else 'cpu')
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model: Any = load_model(options.checkpoint, device, options.trust_config)
     if not hasattr(model, 'reconstruct'):
         raise CheckpointError(
             options.checkpoint,
@@ -67,13 +71,14 @@ def run(options: argparse.Namespace) -> int:
             'Take a checkpoint of a pre-training.',
         )
     model.progress = options.progress
-    dataset = dataset_of(model, options.source, options.anatomy_root)
+    dataset = dataset_of(model, options.source, options.anatomy_root, filter_of(model.cfg, options.checkpoint))
     chosen = choose(dataset, options.source, options.num, options.seed)
     with own_randomness(options.seed), torch.no_grad():
         # Not by the dataset's own access, whose errors speak of the options of a training.
         samples = [dataset.pipeline({**dataset.get_data_info(index), 'skipped': []}) for index in chosen]
         batch = model.data_preprocessor(dataset.collate(samples), False)
-        result = model.reconstruct(batch['inputs'], batch['data_samples'])
+        with blamed_on_config(options.checkpoint, 'its model fails on a frame'):
+            result = model.reconstruct(batch['inputs'], batch['data_samples'])
     paths = [Path(sample.metainfo['img_path']) for sample in batch['data_samples']]
     if options.target.suffix.lower() == '.png':
         names = [path.name for path in paths]
@@ -88,11 +93,29 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def dataset_of(model: Any, source: Path, anatomy_root: Path | None) -> Any:
+def filter_of(config: Any, checkpoint: str | Path) -> str | None:
+    """Return the filter that extracted the anatomy in the training of a stored config; None where none did.
+
+    Raises:
+        CheckpointError: If the config names something else than a filter.
+    """
+    from vasomim.checkpoints.stored_config import look_up
+
+    dataset = look_up(config, 'train_dataloader.dataset', dict, checkpoint, {})
+    if dataset.get('filter', 'sato') is None:
+        return None
+    return look_up(dataset, 'filter', str, checkpoint, 'sato')
+
+
+def dataset_of(model: Any, source: Path, anatomy_root: Path | None, filter: str | None) -> Any:
     """Return the frames of a folder as a data set that gives the model what it was trained with.
 
-    Without ``anatomy_root`` the maps of the folder beside the frames are read if there is one for each frame. Else the
-    filter of the training extracts them.
+    Args:
+        model: Of a pre-training.
+        source: The folder, or one frame.
+        anatomy_root: Of the anatomy maps. Without it those of the folder beside the frames are read if there is one for
+            each frame; else they are extracted.
+        filter: That of the training, which extracts; None for no anatomy.
     """
     import vasomim.data  # noqa: F401 - registers
     from vasomim.registry import DATASETS
@@ -105,8 +128,7 @@ def dataset_of(model: Any, source: Path, anatomy_root: Path | None) -> Any:
         dict(type='PackAngiogram'),
     ]
     root = source.parent if source.is_file() else source
-    trained = (model.cfg.get('train_dataloader') or {}).get('dataset') or {}
-    config = dict(type='AngiogramFolder', data_root=str(root), pipeline=pipeline, filter=trained.get('filter', 'sato'))
+    config = dict(type='AngiogramFolder', data_root=str(root), pipeline=pipeline, filter=filter)
     beside = maps_beside(root)
     if anatomy_root is None and not beside.is_dir():
         return DATASETS.build(config)

@@ -22,6 +22,7 @@ from vasomim.checkpoints.encoders import (
 from vasomim.checkpoints.loading import NEEDED, load_tensors
 from vasomim.checkpoints.reading import Checkpoint, read_checkpoint
 from vasomim.checkpoints.runs import best_checkpoint
+from vasomim.checkpoints.stored_model import blamed_on_config
 from vasomim.data.transforms import resize
 from vasomim.errors import CheckpointError, ConfigError, did_you_mean
 from vasomim.frames.inputs import Frame
@@ -129,7 +130,9 @@ def build_encoder(checkpoint: Checkpoint, source: str | Path) -> PlainViT:
         notes += (f'nothing says its number of heads: {usual}, as ViTs of its size have, are assumed',)
     config = backbone_config(checkpoint, source)
     options = {key: config[key] for key in ('window_size', 'global_layers') if config.get(key) is not None}
-    encoder = PlainViT(arch={**shape, 'num_heads': heads[0]}, patch_size=patch, img_size=grid[0] * patch, **options)
+    with blamed_on_config(source):
+        arch = {**shape, 'num_heads': heads[0]}
+        encoder = PlainViT(arch=arch, patch_size=patch, img_size=grid[0] * patch, **options)
     load_tensors(encoder, tensors, str(source), notes=notes, strict=True)
     encoder.out_type = 'raw'  # All tokens instead of a map.
     encoder.eval()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vasomim.benchmark.study.entries import load_entries
+from vasomim.benchmark.study.loading import load_entries
 from vasomim.benchmark.study.resolve import Fingerprints, config_hash, finetuning_config, pretraining_config
 from vasomim.data.pack_format import INDEX
 from vasomim.errors import ConfigError, DatasetError

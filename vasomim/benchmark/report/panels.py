@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vasomim.benchmark.report.html import INDEX
-from vasomim.benchmark.results.store import FINISHED, Store
+from vasomim.benchmark.results.records import FINISHED
+from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.study.entries import Entries, Protocol, Task
 from vasomim.benchmark.study.smoke import SOURCES
 from vasomim.files import write_whole

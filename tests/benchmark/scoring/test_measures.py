@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from vasomim.benchmark.results.measures import by_subgroup
-from vasomim.benchmark.study.entries import load_entries
+from vasomim.benchmark.scoring.measures import by_subgroup
+from vasomim.benchmark.study.loading import load_entries
 
 
 def test_a_group_with_undefined_distances_has_no_mean_of_the_others_and_keeps_its_images() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vasomim.benchmark.statistics import intervals as ours
+from vasomim.benchmark.statistics import comparisons as ours
 
 RNG = np.random.default_rng(7)
 

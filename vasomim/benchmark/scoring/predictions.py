@@ -12,10 +12,9 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from vasomim.benchmark.results.measures import BOXES
+from vasomim.benchmark.scoring.measures import BOXES, PREDICTIONS
+from vasomim.files import write_whole
 from vasomim.registry import HOOKS
-
-FOLDER = 'predictions'
 
 
 @HOOKS.register_module()
@@ -28,7 +27,7 @@ class PredictionHook(Hook):
     def before_test(self, runner: Runner) -> None:
         """Begin anew."""
         self.boxes: list[dict[str, Any]] = []
-        self.folder = Path(runner.work_dir) / FOLDER
+        self.folder = Path(runner.work_dir) / PREDICTIONS
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def after_test_iter(
@@ -38,7 +37,10 @@ class PredictionHook(Hook):
         for sample in outputs or ():
             if 'pred_sem_seg' in sample:
                 mask = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
-                cv2.imwrite(str(self.folder / f'{Path(sample.img_path).stem}.png'), mask)
+                done, content = cv2.imencode('.png', mask)
+                assert done
+                # Not synced, as they can be predicted again; imwrite says nothing of a full disk.
+                write_whole(self.folder / f'{Path(sample.img_path).stem}.png', content.tobytes(), sync=False)
             else:
                 categories = runner.test_dataloader.dataset.cat_ids
                 self.boxes.extend(as_results(sample.img_id, sample.pred_instances, categories))
@@ -46,7 +48,7 @@ class PredictionHook(Hook):
     def after_test_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
         """Write the boxes."""
         if runner.cfg.default_scope == 'mmdet':
-            (self.folder / BOXES).write_text(json.dumps(self.boxes), encoding='utf-8')
+            write_whole(self.folder / BOXES, json.dumps(self.boxes))
 
 
 def as_results(image: int, found: Any, categories: Sequence[int]) -> list[dict[str, Any]]:

@@ -4,25 +4,77 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
 
-from vasomim.benchmark.results.store import Scores, StoreError
+from vasomim.benchmark.results.records import StoreError
+from vasomim.benchmark.results.tables import Scores
+from vasomim.benchmark.schema import LENIENT, STRICT, Count, Number, checked, number
 from vasomim.benchmark.study.entries import Task
+from vasomim.errors import DatasetError
+from vasomim.files import parse_json, read_json
 from vasomim.prepare.prepared import SIDES, boxes_path, mask_path, read_description, read_split
 
 if TYPE_CHECKING:
     from vasomim.evaluation.detection_sizes import ImageBoxes
 
+AGAIN = 'Test the model again.'
+FARTHEST = 1e6  # Pixels; no picture is as large.
 STATISTICS = {'mAP': 0, 'mAP50': 1, 'mAP75': 2}  # Places in COCO's summary.
-BOX_METRICS = (*STATISTICS, 'F1')
+PREDICTIONS = 'predictions'  # Folder of a test's predictions, in that of the test.
 BOXES, OPERATING_POINT = 'boxes.json', 'operating_point.json'
+
+
+@LENIENT
+class CocoImage(TypedDict):
+    """An image of a COCO file."""
+
+    id: int
+    file_name: str
+
+
+@LENIENT
+class CocoBox(TypedDict):
+    """A box of a COCO file."""
+
+    image_id: int
+    category_id: int
+    bbox: Annotated[list[Number], Field(min_length=4, max_length=4)]
+
+
+@LENIENT
+class CocoCategory(TypedDict):
+    """A category of a COCO file."""
+
+    id: int
+
+
+@LENIENT
+class Coco(TypedDict):
+    """A COCO file."""
+
+    images: list[CocoImage]
+    annotations: list[CocoBox]
+    categories: list[CocoCategory]
+
+
+@STRICT
+class Chosen(TypedDict):
+    """The score from which a box counts for F1, and the number of images that it was chosen on."""
+
+    score: Number
+    images: Count
+
+
+TRUTH, CHOSEN = TypeAdapter(Coco), TypeAdapter(Chosen)
 
 
 @dataclass(frozen=True)
@@ -63,20 +115,16 @@ def score(task: Task, data: Path, read: Callable[[str], bytes]) -> Outcome:
 
 def score_masks(task: Task, data: Path, read: Callable[[str], bytes]) -> Outcome:
     """Score masks; otherwise as :func:`score`."""
-    import cv2
-
     from vasomim.evaluation.cases import measure_case
     from vasomim.evaluation.report import report
     from vasomim.frames.images import read_grey
 
     classes = read_description(data)['classes']
-    sides = json.loads((data / SIDES).read_text(encoding='utf-8')) if (data / SIDES).is_file() else {}
+    sides = read_json(data / SIDES, DatasetError, 'Prepare the set again.') if (data / SIDES).is_file() else {}
     cases = []
     for name in read_split(data, 'test'):
         truth = read_grey(mask_path(data, name))
-        mask = cv2.imdecode(np.frombuffer(read(f'{name}.png'), np.uint8), cv2.IMREAD_GRAYSCALE)
-        if mask is None or mask.shape != truth.shape or mask.max() > len(classes):
-            raise StoreError(f'{name}.png', 'this prediction does not fit its annotation.', 'Test the model again.')
+        mask = parse_mask(read(f'{name}.png'), f'{name}.png', truth.shape, len(classes))
         cases.append(measure_case(name, mask, truth, len(classes), task.metrics, task.subgroups, sides.get(name)))
     figures = report(cases, classes, task.subgroups)
     values = {metric: np.array([case.value(metric) for case in cases]) for metric in task.metrics}
@@ -85,6 +133,35 @@ def score_masks(task: Task, data: Path, read: Callable[[str], bytes]) -> Outcome
     if figures.get('HD95/undefined'):  # Its mean over the other images favors a model that misses vessels.
         scores['HD95'] = math.nan
     return Outcome(scores, table, by_subgroup(figures, task))
+
+
+def parse_mask(data: bytes, name: str, shape: tuple[int, ...], classes: int) -> np.ndarray:
+    """Return a predicted mask, uint8 (H, W), class indices.
+
+    Args:
+        data: A PNG file of 8-bit grey: others would be converted, and theirs are no class indices.
+        name: Of the file.
+        shape: Of its annotation, (H, W); a file that says that it has another one is not decoded.
+        classes: Without the background.
+
+    Raises:
+        StoreError: If it is none, or does not fit the annotation.
+    """
+    import cv2
+
+    head = data[16:26]
+    if data[:8] != b'\x89PNG\r\n\x1a\n' or len(head) < 10:
+        raise StoreError(name, 'this prediction is no PNG file.', AGAIN)
+    width, height, depth, color = struct.unpack('>IIBB', head)
+    if (height, width) != tuple(shape[:2]) or (depth, color) != (8, 0):
+        raise StoreError(name, 'this prediction does not fit its annotation.', AGAIN)
+    try:
+        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # As it is, whatever its EXIF says.
+    except cv2.error as error:
+        raise StoreError(name, 'this prediction is damaged.', AGAIN) from error
+    if mask is None or mask.shape != tuple(shape) or mask.max() > classes:
+        raise StoreError(name, 'this prediction does not fit its annotation.', AGAIN)
+    return np.asarray(mask)
 
 
 def groups(cases: Sequence[Any], figures: Mapping[str, float], subgroups: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -130,8 +207,9 @@ def score_boxes(task: Task, data: Path, read: Callable[[str], bytes]) -> Outcome
     """Score boxes; otherwise as :func:`score`."""
     from vasomim.evaluation.detection_cases import f1_at
 
-    results, threshold = from_json(read, BOXES), from_json(read, OPERATING_POINT)['score']
-    content, images = with_truth(data, 'test', results)
+    content = read_truth(data, 'test')
+    results, threshold = parse_boxes(read(BOXES), BOXES, content), parse_operating_point(read(OPERATING_POINT))['score']
+    images = by_image(content, results)
     f1 = np.array([f1_at(boxes, np.array([threshold]))[0] for boxes in images.values()])
     measured = {**coco_scores(content, results), 'F1': float(f1.mean())}
     return Outcome(
@@ -141,43 +219,95 @@ def score_boxes(task: Task, data: Path, read: Callable[[str], bytes]) -> Outcome
     )
 
 
-def choose_operating_point(data: Path, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def choose_operating_point(data: Path, predictions: bytes, name: str = BOXES) -> dict[str, Any]:
     """Choose the score from which a box counts for F1 on the validation split of a prepared set.
 
     Detectors differ in how sure they are: at a fixed score F1 would compare that.
 
     Args:
         data: The prepared set.
-        results: COCO's list of results on that split.
+        predictions: COCO's list of results on that split, as JSON.
+        name: Of their file.
 
     Returns:
         ``score`` and ``images``, the number of images that it was chosen on.
+
+    Raises:
+        StoreError: If the predictions are damaged.
+        DatasetError: If the set is.
     """
     from vasomim.evaluation.detection_cases import best_score
 
-    _, images = with_truth(data, 'val', results)
+    content = read_truth(data, 'val')
+    images = by_image(content, parse_boxes(predictions, name, content))
     return {'score': best_score(list(images.values())), 'images': len(images)}
 
 
-def from_json(read: Callable[[str], bytes], name: str) -> Any:
-    """Read predictions.
+def read_truth(data: Path, split: str) -> dict[str, Any]:
+    """Return the COCO file of a split.
 
     Raises:
-        StoreError: If they are damaged.
+        DatasetError: If it is missing or damaged.
     """
-    try:
-        return json.loads(read(name))
-    except ValueError as error:
-        raise StoreError(name, f'these predictions are damaged: {error}.', 'Test the model again.') from error
+    path = boxes_path(data, split)
+    cure = 'Prepare the set again.'
+    content: dict[str, Any] = read_json(path, DatasetError, cure)
+    checked(TRUTH, content, path, DatasetError, cure)
+    known = {image['id'] for image in content['images']}
+    if any(box['image_id'] not in known for box in content['annotations']):
+        raise DatasetError(path, 'a box belongs to an image that it does not list.', cure)
+    return content
 
 
-def with_truth(
-    data: Path, split: str, results: Sequence[Mapping[str, Any]]
-) -> tuple[dict[str, Any], dict[str, ImageBoxes]]:
-    """Return the COCO file of a split, and its true boxes beside the predicted ones by the image's name."""
+def parse_operating_point(data: bytes, name: str = OPERATING_POINT) -> dict[str, Any]:
+    """Return the score from which a box counts for F1, and the number of images that it was chosen on.
+
+    Raises:
+        StoreError: If the file is damaged.
+    """
+    content = parse_json(data, name, StoreError, AGAIN)
+    checked(CHOSEN, content, name, StoreError, AGAIN)
+    return dict(content)
+
+
+def parse_boxes(data: bytes, name: str, truth: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return COCO's list of results with the four keys that say what was predicted, and no others.
+
+    pycocotools takes whatever stands beside them: with a ``caption`` it leaves out the areas, and a false ``area`` then
+    makes a box fit or not count as one likes.
+
+    Args:
+        data: JSON.
+        name: Of its file.
+        truth: The COCO file whose images and categories they are of.
+
+    Raises:
+        StoreError: If they are damaged, or a box is of an image or a category that the set does not have.
+    """
+    rows = parse_json(data, name, StoreError, AGAIN, list)
+    images = {image['id'] for image in truth['images']}
+    categories = {category['id'] for category in truth['categories']}
+    found = []
+    for place, row in enumerate(rows):
+        try:
+            image, category, box, value = (row[key] for key in ('image_id', 'category_id', 'bbox', 'score'))
+            numbers = [float(number(item)) for item in box]
+            score = float(number(value))
+        except (TypeError, KeyError, ValueError) as error:
+            raise StoreError(f'{name}: box {place}', "it is none of COCO's results.", AGAIN) from error
+        # True is 1 for Python, and no id.
+        if type(image) is not int or image not in images or type(category) is not int or category not in categories:
+            raise StoreError(f'{name}: box {place}', 'the set has no such image or category.', AGAIN)
+        if len(numbers) != 4 or min(numbers[2:]) < 0 or max(map(abs, numbers)) > FARTHEST:
+            raise StoreError(f'{name}: box {place}', 'it is no x, y, width and height in pixels.', AGAIN)
+        found.append({'image_id': image, 'category_id': category, 'bbox': numbers, 'score': score})
+    return found
+
+
+def by_image(content: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, ImageBoxes]:
+    """Return the true boxes of a COCO file beside the predicted ones, by the image's name."""
     from vasomim.evaluation.detection_sizes import ImageBoxes
 
-    content = json.loads(boxes_path(data, split).read_text(encoding='utf-8'))
     true: dict[int, list] = {image['id']: [] for image in content['images']}
     found: dict[int, list] = {image['id']: [] for image in content['images']}
     for rows, into in ((content['annotations'], true), (results, found)):
@@ -188,7 +318,7 @@ def with_truth(
         boxes = found[image['id']]
         scores = np.array([box['score'] for box in boxes], dtype=float)
         images[Path(image['file_name']).stem] = ImageBoxes(*arrays(true[image['id']]), *arrays(boxes), scores)
-    return content, images
+    return images
 
 
 def arrays(boxes: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from vasomim.benchmark.report.html import html
 from vasomim.benchmark.report.latex import comma_separated, latex
 from vasomim.benchmark.report.markdown import Table, found_cells, grid, main_rows, model_card, page, progress
 from vasomim.benchmark.report.table import build, read_reported
 from vasomim.benchmark.results.store import Store
-from vasomim.benchmark.study.entries import Entries, Protocol, load_entries, shipped_entries
+from vasomim.benchmark.schema import LENIENT, Number, checked
+from vasomim.benchmark.study.entries import Entries, Protocol
+from vasomim.benchmark.study.loading import load_entries, shipped_entries
 from vasomim.errors import ConfigError
-from vasomim.files import write_whole
+from vasomim.files import read_json, write_whole
 
 PICTURES = 'pictures'  # Folder beside the pages.
 
@@ -58,13 +64,50 @@ def write_leaderboard(
         The files.
 
     Raises:
-        StoreError: If a result is damaged, or a page cannot be written.
+        StoreError: If a result is damaged.
+        StorageError: If a page cannot be written.
     """
     paths = []
     for name, text in pages_of(store, protocol, entries, pictures or Path(folder) / PICTURES).items():
         paths.append(Path(folder) / name)
         write_whole(paths[-1], text)
     return paths
+
+
+@LENIENT
+class Named(TypedDict):
+    """A task or a method of the pages."""
+
+    name: str
+
+
+@LENIENT
+class Shown(TypedDict):
+    """What leaderboard.json says that the pages show."""
+
+    protocol: str
+    tasks: list[Named]
+    methods: list[Named]
+    seeds: list[int]
+    fractions: list[Number]
+
+
+SHOWN = TypeAdapter(Shown)
+
+
+def shown_in(folder: Path) -> tuple[str, list[set[Any]]] | None:
+    """Return the study that a folder's pages show, and its tasks, methods, seeds and shares; None without pages.
+
+    Raises:
+        ConfigError: If their file is damaged.
+    """
+    path = folder / 'leaderboard.json'
+    if not path.is_file():
+        return None
+    cure = 'Delete it, or name another folder by --output.'
+    found = checked(SHOWN, read_json(path, ConfigError, cure), path, ConfigError, cure)
+    names = [{item['name'] for item in found[key]} for key in ('tasks', 'methods')]
+    return found['protocol'], [*names, set(found['seeds']), set(found['fractions'])]
 
 
 def check_leaderboard(

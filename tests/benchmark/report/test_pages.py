@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from tests.benchmark.filled import ENTRIES, PROTOCOL, fill
-from vasomim.benchmark.report.latex import escape
-from vasomim.benchmark.report.report import check_leaderboard, markers, with_table, write_leaderboard
+from vasomim.benchmark.report.html import embedded
+from vasomim.benchmark.report.latex import comma_separated, escape
+from vasomim.benchmark.report.pages import check_leaderboard, markers, with_table, write_leaderboard
 from vasomim.benchmark.report.table import build, read_reported
+from vasomim.benchmark.results.records import StoreError, digest
 from vasomim.benchmark.results.store import Store
-from vasomim.benchmark.study.entries import benchmark_folder
+from vasomim.benchmark.study.entries import Entries
+from vasomim.benchmark.study.loading import benchmark_folder
 from vasomim.cli import main
 from vasomim.errors import ConfigError
 
@@ -37,7 +42,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
 
 def test_another_process_writes_the_same_bytes_and_a_change_is_found(store: Store, pages: Path) -> None:
     code = (
-        'import sys\nfrom vasomim.benchmark.report.report import check_leaderboard\n'
+        'import sys\nfrom vasomim.benchmark.report.pages import check_leaderboard\n'
         'from vasomim.benchmark.results.store import Store\n'
         'from tests.benchmark.filled import ENTRIES, PROTOCOL\n'
         'sys.exit(len(check_leaderboard(Store(sys.argv[1]), sys.argv[2], PROTOCOL, ENTRIES)))'
@@ -111,6 +116,78 @@ def test_the_page_needs_no_network_and_tells_a_screen_reader(pages: Path) -> Non
     assert all(attributes.get('scope') for tag, attributes in page.found if tag == 'th')
     assert 'too &lt;large&gt; &amp; too &amp; many' in text
     assert not re.search(r'\b(nan|None)\b', text)
+
+
+HOSTILE = 'A | b\n# <script>alert(1)</script> [x](http://evil) `c` &lt; \\ *d* \u202e'
+
+
+@pytest.fixture(scope='module')
+def hostile(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
+    """Pages whose titles and references all hold what means something to a page."""
+    folder = tmp_path_factory.mktemp('hostile')
+    tasks = {name: replace(task, title=f'{HOSTILE} {name}') for name, task in ENTRIES.tasks.items()}
+    methods = {
+        name: replace(method, title=f'{mark}{HOSTILE} {name}', reference=HOSTILE)
+        for (name, method), mark in zip(ENTRIES.methods.items(), ('', '=', '[', '*'), strict=True)
+    }
+    write_leaderboard(store, folder, replace(PROTOCOL, title=HOSTILE), Entries(tasks, methods, {}))
+    return folder
+
+
+def test_no_title_is_markup_of_a_markdown_page(pages: Path, hostile: Path) -> None:
+    for name in ('LEADERBOARD.md', 'cards/mae.md'):
+        text, sound = ((folder / name).read_text(encoding='utf-8') for folder in (hostile, pages))
+        assert '<' not in re.sub('`[^`\n]*`', '', text).replace('< 0.001', '') and '\u202e' not in text
+        assert not re.search(r'(?<!\\)\[x', text) and '&amp;lt;' in text
+        lines, sound_lines = text.splitlines(), sound.splitlines()
+        assert len(lines) == len(sound_lines)  # No title begins a line of its own.
+        for line, other in zip(lines, sound_lines, strict=True):
+            assert len(re.findall(r'(?<!\\)\|', line)) == len(re.findall(r'(?<!\\)\|', other)), line
+
+
+def test_no_title_is_markup_of_the_html_page(pages: Path, hostile: Path) -> None:
+    tags = []
+    for folder in (pages, hostile):
+        page = Page()
+        page.feed((folder / 'leaderboard.html').read_text(encoding='utf-8'))
+        tags.append([tag for tag, _ in page.found if tag != 'span'])  # One for each word of a title.
+    assert tags[0] == tags[1]
+
+
+def test_no_title_ends_a_row_of_latex_or_is_an_option_of_it(pages: Path, hostile: Path) -> None:
+    text, sound = ((folder / 'leaderboard.tex').read_text(encoding='utf-8') for folder in (hostile, pages))
+    assert len(text.splitlines()) == len(sound.splitlines())
+    assert not [line for line in text.splitlines() if line.startswith(('[', '*'))]
+    rows = [re.sub(r'\\textbackslash', '', line) for line in text.splitlines() if line.endswith(r'\\')]
+    assert len({len(re.split(r'(?<!\\)&', row)) for row in rows}) == 1
+
+
+def test_no_name_in_the_csv_file_is_a_formula(store: Store) -> None:
+    table = build(store, PROTOCOL, ENTRIES).as_dict()
+    table['results'][0] |= {'task': '=1+1', 'command': '@x', 'method': '-2'}
+    row = list(csv.reader(io.StringIO(comma_separated(table))))[1]
+    assert (row[0], row[2], row[-1]) == ("'=1+1", "'-2", "'@x")
+
+
+def test_a_score_that_was_edited_with_its_checksum_is_no_result(tmp_path: Path) -> None:
+    edited = fill(tmp_path)
+    cell = next(cell for cell in edited.cells() if cell.task == 'xcav')
+    path = tmp_path / f'{cell.cell}.json'
+    record = json.loads(path.read_text()) | {'scores': {'DSC': 0.99}}
+    del record['checksum']
+    path.write_text(json.dumps(record | {'checksum': digest(record)}))
+    with pytest.raises(StoreError, match=f'{cell.cell}.json.*0.99'):
+        build(edited, PROTOCOL, ENTRIES)
+
+
+@pytest.mark.parametrize('file', ['../secret.png', '/etc/passwd', 'a/b.png', '..', 'x.txt', 3, None])
+def test_the_page_shows_no_file_from_elsewhere(tmp_path: Path, file: object) -> None:
+    (tmp_path / 'secret.png').write_bytes(b'secret')
+    (tmp_path / 'pictures').mkdir()
+    listed = [{'file': file, 'task': '', 'title': 'x', 'alt': 'x'}]
+    (tmp_path / 'pictures' / 'pictures.json').write_text(json.dumps(listed))
+    with pytest.raises(ConfigError, match=r'pictures\.json'):
+        embedded(tmp_path / 'pictures')
 
 
 def test_both_pages_say_how_large_the_family_of_each_task_is(pages: Path) -> None:
