@@ -11,7 +11,8 @@ import torch
 
 from vasomim import models
 from vasomim.anatomy import extract_anatomy
-from vasomim.checkpoints.checkpoint import load_tensors, load_weights, rename
+from vasomim.checkpoints.loading import load_tensors, load_weights
+from vasomim.checkpoints.reading import rename
 from vasomim.masking import MaskPlan, guided_mask, pool_guidance, weak_to_strong
 from vasomim.models import UNeXt, VasoMIM
 from vasomim.models.base import Evidence

@@ -11,7 +11,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from vasomim.checkpoints.checkpoint import last_checkpoint
+from vasomim.checkpoints.runs import last_checkpoint
 from vasomim.engine import PretrainRunner
 from vasomim.engine.runner import ScaledRate
 from vasomim.errors import CheckpointError, ConfigError

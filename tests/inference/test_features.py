@@ -16,12 +16,13 @@ import torch
 from tests.finetuned import write_checkpoint
 from tests.models.builders import ARCH
 from vasomim import compat
-from vasomim.checkpoints.checkpoint import save_weights
+from vasomim.checkpoints.writing import save_weights
 from vasomim.cli import extract_features, main
 from vasomim.drawing.notice import NOTICE
 from vasomim.errors import CheckpointError, ConfigError, DatasetError
 from vasomim.files import read_json
 from vasomim.inference.features import POOLS, FeatureExtractor
+from vasomim.tensorfiles import read_file
 
 compat.prepare()
 
@@ -91,7 +92,7 @@ def test_embeddings_are_the_tokens_of_mmpretrain_whatever_names_the_file_has(tin
 @pytest.mark.parametrize('config', ['arcade_v/segmentation', 'arcade_s/detection'])
 def test_a_fine_tuned_checkpoint_gives_the_tokens_of_its_encoder(config, tmp_path):
     path = write_checkpoint(tmp_path / 'model.pth', config)
-    tensors = torch.load(path, weights_only=True)['state_dict']
+    tensors = read_file(path)['state_dict']
     model = VisionTransformer(ARCH, img_size=64, out_type='raw')
     model.load_state_dict({name[9:]: tensor for name, tensor in tensors.items() if name.startswith('backbone.')})
     model.eval()

@@ -68,9 +68,11 @@ def run(options: argparse.Namespace) -> int:
     from vasomim import compat
 
     compat.prepare()
+    from vasomim.checkpoints.reading import trained_classes
+    from vasomim.checkpoints.runs import best_checkpoint
     from vasomim.drawing.notice import NOTICE_FILE
     from vasomim.engine.options import merge_options
-    from vasomim.inference.predictor import best_checkpoint, class_names, fine_tuned
+    from vasomim.inference.predictor import fine_tuned
 
     cfg = load_config(options.config, options.cfg_options)
     scope = cfg.get('default_scope')
@@ -94,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     folder = options.work_dir or checkpoint.parent / 'test'
     cfg.work_dir, cfg.resume, cfg.load_from = str(folder), False, None
     if scope == 'mmseg':
-        measure_all(cfg, class_names(checkpoint), options.hd95)
+        measure_all(cfg, trained_classes(checkpoint), options.hd95)
     elif options.hd95:
         raise ConfigError('--hd95', 'boxes have no surface.', 'Leave it out for a detection.')
     if options.score is not None and (scope == 'mmseg' or not 0 <= options.score <= 1):
@@ -121,18 +123,18 @@ def measure(cfg: Config, tensors: dict[str, Any], checkpoint: Path, options: arg
         options: The config's name and the number of cases.
         score: From which boxes count.
     """
-    from vasomim.checkpoints.checkpoint import load_tensors
+    from vasomim.checkpoints.loading import load_tensors
+    from vasomim.checkpoints.reading import trained_classes
     from vasomim.checkpoints.stored_model import build_model
     from vasomim.drawing.notice import NOTICE, write_notice
     from vasomim.engine.refusals import blamed_on
     from vasomim.engine.workers import explained
-    from vasomim.inference.predictor import class_names
 
     build_model(cfg.model, cfg.default_scope, tensors, checkpoint)  # Once by itself, for an error of the checkpoint's.
     with blamed_on(cfg):
         runner = build_runner(cfg)
     load_tensors(runner.model, tensors, str(checkpoint), least=1.0)
-    check_classes(class_names(checkpoint), runner.test_dataloader.dataset, str(checkpoint))
+    check_classes(trained_classes(checkpoint), runner.test_dataloader.dataset, str(checkpoint))
     with explained('test_dataloader'):
         figures = {key: defined(key, value) for key, value in runner.test().items()}
     folder = Path(cfg.work_dir)

@@ -365,7 +365,7 @@ def use_encoder(cfg: Config, source: str) -> None:
         ConfigError: If the model has no encoder, other weights are loaded into the whole model, or its parameters are
             divided among processes before it is loaded.
     """
-    from vasomim.checkpoints.checkpoint import find_weights
+    from vasomim.checkpoints.runs import find_weights
 
     if 'backbone' not in cfg.model:
         raise ConfigError('--init', f'the {cfg.model.type} of {cfg.filename} has no encoder.', 'Leave it out.')
@@ -388,7 +388,7 @@ def checkpoint_to_resume(wanted: str, work_dir: Path) -> str | None:
     Raises:
         CheckpointError: If the checkpoint does not exist, or all of the folder are damaged.
     """
-    from vasomim.checkpoints.checkpoint import last_checkpoint
+    from vasomim.checkpoints.runs import last_checkpoint
 
     source = work_dir if wanted == FROM_WORK_DIR else Path(wanted)
     in_folder = wanted == FROM_WORK_DIR or source.is_dir()

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     require_writable(options.target if one_picture else options.target / 'any.png')
     import torch
 
-    from vasomim.checkpoints.checkpoint import load_model
+    from vasomim.checkpoints.building import load_model
     from vasomim.checkpoints.stored_model import blamed_on_config
     from vasomim.drawing.visualization import reconstruction_figure, write_picture
     from vasomim.engine.figures import own_randomness

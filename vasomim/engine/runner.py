@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
-import pickle
 import re
 import time
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from vasomim.engine.allocator import keep_freed_memory
 from vasomim.engine.backends import guard_files, guard_visualizer
 from vasomim.engine.compilation import compile_parts
 from vasomim.engine.loop import ResumableTrainLoop
+from vasomim.engine.resuming import check_training_state
 from vasomim.engine.schedule import stretch
 from vasomim.engine.seeding import start_worker
 from vasomim.engine.sizes import check_built
@@ -271,7 +271,7 @@ class PretrainRunner(Runner):
         """Resume from a checkpoint, with its seed for the order of the frames as well.
 
         Raises:
-            CheckpointError: If the optimizer's state belongs to other parameters.
+            CheckpointError: If the optimizer's state belongs to other parameters, or a part of the state is damaged.
         """
         try:
             super().resume(filename, *args, **kwargs)
@@ -281,6 +281,12 @@ class PretrainRunner(Runner):
                 f'the state of its optimizer does not fit: {error}.',
                 'Resume with the config that it was trained with, or start from its weights: '
                 '--cfg-options load_from=CHECKPOINT.',
+            ) from error
+        except (LookupError, TypeError, AttributeError, AssertionError) as error:
+            raise CheckpointError(
+                filename,
+                f'its training state does not fit: {type(error).__name__}: {str(error)[:200]}.',
+                'Take an earlier checkpoint, or start from its weights: --cfg-options load_from=CHECKPOINT.',
             ) from error
         self.count_in_epochs_of(len(self.train_dataloader))
         sampler = self.train_dataloader.batch_sampler.sampler  # Built before the checkpoint's seed was known.
@@ -318,13 +324,7 @@ class PretrainRunner(Runner):
         """
         try:
             return super().load_checkpoint(filename, map_location, strict or self._resume, **kwargs)
-        except FileNotFoundError as error:
-            raise CheckpointError(
-                filename,
-                'there is no such checkpoint.',
-                'Pass --resume without a path to continue from the work directory.',
-            ) from error
-        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        except (RuntimeError, LookupError, TypeError, AttributeError) as error:
             model = self.model.module if is_model_wrapper(self.model) else self.model
             misfits = misfits_in(str(error))
             if misfits:
@@ -343,6 +343,12 @@ class PretrainRunner(Runner):
                 'If the file is damaged, take an earlier checkpoint of the work directory; if it belongs to another '
                 'model, pass the config that it was trained with.',
             ) from error
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call hooks; what is resumed from is checked before they, and the model, see it."""
+        if fn_name == 'after_load_checkpoint' and self._resume:
+            check_training_state(kwargs['checkpoint'], str(self._load_from or self.work_dir))
+        super().call_hook(fn_name, **kwargs)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Save so that the file is there in full or not at all: written beside, synced to the disk, then renamed.

@@ -15,9 +15,12 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 
 from vasomim import compat
-from vasomim.checkpoints.checkpoint import TASKS, best_checkpoint, load_tensors, read_checkpoint
+from vasomim.checkpoints.building import TASKS
+from vasomim.checkpoints.loading import load_tensors
+from vasomim.checkpoints.reading import read_checkpoint, trained_classes
+from vasomim.checkpoints.runs import best_checkpoint
 from vasomim.checkpoints.stored_check import buildable
-from vasomim.checkpoints.stored_config import DISTRUST, look_up, parse_config
+from vasomim.checkpoints.stored_config import look_up, parse_config
 from vasomim.checkpoints.stored_model import blamed_on_config, build_model, build_pipeline
 from vasomim.drawing.overlays import draw_boxes, draw_mask
 from vasomim.errors import CheckpointError, ConfigError, DatasetError
@@ -95,7 +98,7 @@ class Predictor:
         self.scope = self.cfg.default_scope
         self.task = TASKS[self.scope]
         self.score = score
-        self.classes = class_names(source)
+        self.classes = trained_classes(source)
         steps = transforms_of_pixels(self.cfg, source, trust_config)
         self.pipeline = build_pipeline(steps, self.scope, source)
         model = build_model(self.cfg.model, self.scope, tensors, source)
@@ -195,21 +198,6 @@ def fine_tuned(source: str | Path, trust_config: bool = False) -> tuple[Config, 
         raise CheckpointError(source, 'its config describes no model.', cure)
     cfg.model = buildable(model, 'model', cfg, scope, source, trust_config)
     return cfg, checkpoint.tensors
-
-
-def class_names(source: Path) -> tuple[str, ...]:
-    """Return the classes that a checkpoint was trained on, without the background; empty where it doesn't say.
-
-    Raises:
-        CheckpointError: If what it says are no names.
-    """
-    if source.suffix == '.safetensors':
-        return ()
-    content = torch.load(source, map_location='cpu', weights_only=True, mmap=True)
-    names = look_up(content, 'meta.dataset_meta.classes', (list, tuple), source, ())
-    if not all(isinstance(name, str) for name in names):
-        raise CheckpointError(source, 'its classes (meta.dataset_meta.classes) are no names.', DISTRUST)
-    return tuple(names[1:] if names[:1] in (('background',), ['background']) else names)
 
 
 def transforms_of_pixels(cfg: Config, source: str | Path, trust_config: bool = False) -> list[dict]:

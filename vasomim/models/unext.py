@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from vasomim.checkpoints.checkpoint import load_weights
+from vasomim.checkpoints.loading import load_weights
 from vasomim.models.consistency import stack_anatomy
 from vasomim.registry import MODELS
 

@@ -144,7 +144,7 @@ def run_cell(job: Job) -> tuple[Outcome, dict[str, Outcome]]:
 
 def train(job: Job) -> None:
     """Train as ``vasomim train --init`` does, from the last checkpoint of the folder where there is one."""
-    from vasomim.checkpoints.checkpoint import last_checkpoint
+    from vasomim.checkpoints.runs import last_checkpoint
     from vasomim.cli.train import build_runner, load_config, use_encoder
 
     work_dir = job.folder / 'train'

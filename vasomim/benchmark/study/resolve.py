@@ -173,7 +173,7 @@ def config_hash(cfg: Config) -> str:
     Raises:
         CheckpointError: If they are missing.
     """
-    from vasomim.checkpoints.checkpoint import find_weights
+    from vasomim.checkpoints.runs import find_weights
     from vasomim.engine.strict import SECTIONS
 
     kept = plain({key: value for key, value in cfg.items() if key in SECTIONS[''] and key not in SHOWN})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +17,12 @@ from torch import Tensor, nn
 
 from tests.models.builders import build, vasomim_config
 from vasomim import compat
-from vasomim.checkpoints.checkpoint import LoadReport, convert_checkpoint, read_checkpoint, save_weights
+from vasomim.checkpoints.converting import convert_checkpoint
 from vasomim.checkpoints.families import prefix_of, resize_positions
+from vasomim.checkpoints.loading import LoadReport
 from vasomim.checkpoints.naming import detect_family
+from vasomim.checkpoints.reading import read_checkpoint
+from vasomim.checkpoints.writing import save_weights
 from vasomim.cli import main
 from vasomim.engine import load_encoder
 from vasomim.errors import CheckpointError, StorageError
@@ -397,20 +402,37 @@ def test_convert_runs_nothing_from_a_malicious_pickle(tmp_path: Path, capsys) ->
 
 
 @pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
-def test_a_conversion_that_fails_while_writing_leaves_the_old_file(suffix: str, tmp_path: Path, monkeypatch) -> None:
-    def full(_tensors: dict, path: Path, **_options) -> None:
-        Path(path).write_bytes(b'half')
-        raise OSError(28, 'No space left on device')
-
+def test_a_disk_that_fills_while_converting_leaves_the_old_file(suffix: str, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk, in a process of its own, as it cannot be lifted again."""
     source = stored(timm_vit(), tmp_path / 'timm.safetensors')
     target = tmp_path / 'there' / f'ours{suffix}'
     convert_checkpoint(source, target)
     before = target.read_bytes()
-    monkeypatch.setattr('vasomim.checkpoints.checkpoint.save_file', full)
-    monkeypatch.setattr('torch.save', full)
-    with pytest.raises(StorageError, match='No space left'):
-        convert_checkpoint(source, target, 'hf')
+    code = (
+        'import resource, signal, sys\nfrom vasomim.cli import main\nfrom vasomim.checkpoints import converting\n'
+        'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (15000, resource.RLIM_INFINITY))\n'
+        f'sys.exit(main("convert", [{str(source)!r}, {str(target)!r}, "--to", "hf"]))\n'
+    )
+    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2 and f'StorageError: {target}' in done.stderr, done.stderr
+    assert 'Traceback' not in done.stderr
     assert target.read_bytes() == before and len(list(target.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
+def test_places_that_cannot_be_written_are_named(suffix: str, tmp_path: Path) -> None:
+    source = stored(timm_vit(), tmp_path / 'timm.safetensors')
+    (tmp_path / f'folder{suffix}').mkdir()
+    for target in (
+        tmp_path / f'folder{suffix}',
+        source / f'below_a_file{suffix}',
+        Path('/proc') / f'ours{suffix}',
+        tmp_path / f'{"x" * 300}{suffix}',
+    ):
+        with pytest.raises(StorageError):
+            convert_checkpoint(source, target)
 
 
 def test_a_wrapped_model_is_unwrapped(tmp_path: Path) -> None:

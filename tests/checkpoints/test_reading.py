@@ -6,20 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.runner import load_checkpoint
 from safetensors.torch import load_file
 
-from vasomim.checkpoints.checkpoint import (
-    last_checkpoint,
-    load_model,
-    load_tensors,
-    load_weights,
-    read_checkpoint,
-    rename,
-    save_weights,
-)
+from vasomim.checkpoints.building import load_model
+from vasomim.checkpoints.loading import load_tensors, load_weights
 from vasomim.checkpoints.naming import detect_family
+from vasomim.checkpoints.reading import read_checkpoint, rename, trained_classes
+from vasomim.checkpoints.runs import last_checkpoint
+from vasomim.checkpoints.writing import save_weights
 from vasomim.cli import main
+from vasomim.engine import load_encoder
 from vasomim.errors import CheckpointError
+from vasomim.inference.features import FeatureExtractor
 from vasomim.models import UNeXt
 
 from ..models.builders import build, vasomim_config
@@ -217,3 +216,56 @@ def test_a_file_that_is_no_checkpoint_is_an_error_that_says_so(tmp_path: Path, c
     (tmp_path / 'some.pth').write_bytes(content)
     with pytest.raises(CheckpointError, match=r'some\.pth: it'):
         read_checkpoint(tmp_path / 'some.pth')
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_weights_that_are_no_numbers_reach_no_consumer(suffix: str, tmp_path: Path, capsys) -> None:
+    config = vasomim_config()
+    model = build(config)
+    with torch.no_grad():
+        model.backbone.layers[0].attn.proj.weight[1, 2] = float('nan')
+    path, meta = tmp_path / f'run{suffix}', f'model = {config!r}\n'
+    if suffix == '.pth':
+        torch.save({'meta': {'cfg': meta}, 'state_dict': model.state_dict()}, path)
+    else:
+        save_weights(model.state_dict(), path, meta)
+    for read in (load_model, FeatureExtractor, lambda path: load_encoder(model.backbone, path)):
+        with pytest.raises(CheckpointError, match=r'attn\.proj\.weight'):
+            read(path)
+    with pytest.raises(CheckpointError, match=r'attn\.proj\.weight'):
+        load_checkpoint(model, str(path))
+    assert main('convert', [str(path), str(tmp_path / 'out.safetensors')]) == 2
+    assert 'attn.proj.weight' in capsys.readouterr().err and not (tmp_path / 'out.safetensors').exists()
+
+
+def test_what_is_dropped_may_be_no_number(tmp_path: Path) -> None:
+    torch.save({'a': torch.ones(2), 'mask': torch.full((2,), -float('inf'))}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='mask'):
+        read_checkpoint(tmp_path / 'a.pth')
+    assert read_checkpoint(tmp_path / 'a.pth', drop=['mask']).left == ('mask',)
+
+
+def test_a_pipe_does_not_hang(tmp_path: Path, capsys) -> None:
+    os.mkfifo(tmp_path / 'pipe.pth')
+    assert main('convert', [str(tmp_path / 'pipe.pth'), str(tmp_path / 'out.safetensors')]) == 2
+    assert 'pipe.pth' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('note', [b'', b'\xff\xfe', b'a\0b', b'epoch_9.pth', b'x' * 2000, b'/dev/zero'])
+def test_a_note_that_is_damaged_does_not_hide_the_checkpoints(note: bytes, tmp_path: Path) -> None:
+    torch.save({'a': torch.ones(1)}, tmp_path / 'epoch_1.pth')
+    (tmp_path / 'last_checkpoint').write_bytes(note)
+    assert last_checkpoint(tmp_path, lambda _: None) == tmp_path / 'epoch_1.pth'
+
+
+def test_the_classes_of_a_training_are_read_without_its_tensors(tmp_path: Path) -> None:
+    for classes, expected in {('background', 'stenosis'): ('stenosis',), ('a', 'b'): ('a', 'b')}.items():
+        meta = {'dataset_meta': {'classes': classes}}
+        torch.save({'meta': meta, 'state_dict': {'a': torch.ones(3)}}, tmp_path / 'a.pth')
+        assert trained_classes(tmp_path / 'a.pth') == expected
+    save_weights({'a': torch.ones(1)}, tmp_path / 'a.safetensors')
+    assert trained_classes(tmp_path / 'a.safetensors') == ()
+    for meta in ({'dataset_meta': 3}, {'dataset_meta': {'classes': 'abc'}}, {'dataset_meta': {'classes': (1, 2)}}):
+        torch.save({'meta': meta, 'a': torch.ones(1)}, tmp_path / 'a.pth')
+        with pytest.raises(CheckpointError, match='dataset_meta'):
+            trained_classes(tmp_path / 'a.pth')
