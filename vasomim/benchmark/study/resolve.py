@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vasomim.benchmark.results.store import digest
+from vasomim.benchmark.study.earlier_names import by_earlier_names
 from vasomim.benchmark.study.entries import Method, Protocol, Task
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.files import write_whole
@@ -177,6 +178,7 @@ def config_hash(cfg: Config) -> str:
     segmentor = kept['model'].get('segmentor')
     if segmentor is not None and segmentor.get('weights') is not None:
         segmentor['weights'] = file_sha256(find_weights(segmentor['weights']))
+    kept['model'] = by_earlier_names(kept['model'])
     return digest(kept)
 
 
