@@ -16,6 +16,8 @@ from mmengine.runner import Runner
 from torch.distributed.fsdp import FSDPModule
 
 from vasomim.drawing.visualization import reconstruction_figure, write_picture
+from vasomim.engine.abilities import reconstructs
+from vasomim.engine.terminal import tell
 from vasomim.registry import HOOKS
 
 
@@ -25,7 +27,7 @@ class ReconstructionFigureHook(Hook):
 
     The frames are the first held-out ones, or the first of the training where nothing is held out. The pictures go to
     ``figures/epoch_N.png`` in the work directory and to the visualizer's backends (TensorBoard). The random numbers of
-    the training are not touched.
+    the training are not touched. An algorithm that reconstructs nothing trains without pictures.
 
     Args:
         interval: Epochs between two pictures.
@@ -45,11 +47,19 @@ class ReconstructionFigureHook(Hook):
         self.num = num
         self.seed = seed
 
+    def before_train(self, runner: Runner) -> None:
+        """Say so where there will be no pictures."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not reconstructs(model):
+            tell(runner.logger, f'no figures: {type(model).__name__} reconstructs nothing')
+
     def after_train_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Draw, if it is this epoch's turn: in the first process, to which all others add their shares of the model."""
         if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not reconstructs(model):
+            return
         if not is_main_process() and not isinstance(model, FSDPModule):
             return
         loader = runner.train_dataloader if runner.val_loop is None else runner.val_dataloader
