@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from vasomim.errors import ConfigError
 from vasomim.masking import Masking, MaskPlan, MaskRequest, plan_from_order
-from vasomim.models import Evidence, Guidance, LossTerm, MaskedBatch
+from vasomim.models import Evidence, Guidance, LossTerm, MaskedBatch, MaskedImageModeling
 from vasomim.registry import MODELS
 
 from .builders import ARCH, BACKBONE, NECK, batch, build, vasomim_config
@@ -73,6 +74,12 @@ class Greedy(LossTerm):
         (dict(losses=dict(cons=dict(type=Greedy))), 'model.losses.cons', 'segmentor'),
         (dict(losses=[dict(type='AnatomicalConsistencyLoss')]), 'model.losses', 'dict(cons='),
         (dict(neck=dict(type='PatchPredictor')), 'model.neck', 'MaskTokenViT'),
+        (dict(neck=dict(type='LinearNeck', in_channels=24, out_channels=768)), 'model.neck', 'ids_restore'),
+        (
+            dict(head=dict(type='MAEPretrainHead', loss=dict(type='PixelReconstructionLoss', criterion='L2'))),
+            'model.head',
+            'ReconstructionHead',
+        ),
         (
             dict(backbone=dict(type='VisionTransformer', arch=ARCH, img_size=64, patch_size=16)),
             'model.backbone',
@@ -122,8 +129,25 @@ def test_parts_of_another_package_join_in() -> None:
     assert set(losses) == {'loss_rec', 'loss_upper'}  # No anatomy came with the frames, and none was asked for.
     patches = model.predict_patches(frames, plan)
     error = (model.head.construct_target(frames) - patches).pow(2).mean(dim=-1)
-    assert float(losses['loss_upper']) == pytest.approx(float(error[:, [5, 6]].mean()), rel=1e-5)
+    assert float(losses['loss_upper'].detach()) == pytest.approx(float(error[:, [5, 6]].detach().mean()), rel=1e-5)
     assert model.eval().reconstruct(frames).guidance.shape == (3, 1, 64, 64)
+
+
+class GuidesItself(MaskedImageModeling):
+    """A method that brings the guidance by itself, as one with a teacher does."""
+
+    gives = ('guidance',)
+
+    def evidence(self, frames: Tensor, samples: list | None) -> Evidence:
+        return replace(super().evidence(frames, samples), guidance=Centre()(frames, Evidence()))
+
+
+@pytest.mark.parametrize('masking', [dict(type='AnatomyMasking', ratio=0.25, start=1.0, end=1.0), UNIFORM])
+def test_a_method_may_bring_the_guidance(masking: dict) -> None:
+    model = build(vasomim_config(**{**MAE, 'masking': masking}, type=GuidesItself))
+    frames, _ = batch()
+    middle = model.draw(frames, model.evidence(frames, None)).mask.reshape(3, 4, 4)[:, 1:3, 1:3]
+    assert middle.mean() == 1 or masking is UNIFORM
 
 
 def test_mask_tokens_keep_their_places_in_any_decoder() -> None:

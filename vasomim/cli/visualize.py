@@ -57,10 +57,11 @@ def run(options: argparse.Namespace) -> int:
 
     from vasomim.checkpoints.checkpoint import load_model
     from vasomim.drawing.visualization import reconstruction_figure, write_picture
+    from vasomim.engine.abilities import reconstructs
     from vasomim.engine.figures import own_randomness
 
     model: Any = load_model(options.checkpoint, 'cuda' if torch.cuda.is_available() else 'cpu')
-    if not hasattr(model, 'reconstruct'):
+    if not reconstructs(model):
         raise CheckpointError(
             options.checkpoint,
             f'a {type(model).__name__} reconstructs nothing.',

@@ -13,8 +13,9 @@ from vasomim.errors import ConfigError
 
 
 def reconstructs(model: nn.Module) -> bool:
-    """Return whether a model gives what a figure shows (``reconstruct``)."""
-    return callable(getattr(model, 'reconstruct', None))
+    """Return whether a model gives what a figure shows: ``reconstruct``, and grey levels by its preprocessor."""
+    denormalize = getattr(getattr(model, 'data_preprocessor', None), 'denormalize', None)
+    return callable(getattr(model, 'reconstruct', None)) and callable(denormalize)
 
 
 def validates(model: nn.Module) -> bool:
@@ -48,7 +49,7 @@ def check_anatomy(model: nn.Module, dataset: Any, where: str = 'train_dataloader
     if not dataset.gives_anatomy or not any(isinstance(step, LoadAnatomy) for step in steps):
         raise ConfigError(
             where,
-            f'its {type(dataset).__name__} gives no anatomy, and model.guidance needs it.',
+            f'its {type(dataset).__name__} gives no anatomy, and the model needs it.',
             'Give the data set anatomy maps or a filter and keep LoadAnatomy in its pipeline, or take '
             'model.guidance.eta=0 (the segmentor alone).',
         )

@@ -22,7 +22,7 @@ from vasomim.models.pretraining.parts import (
     build_part,
     check_masking,
     check_needs,
-    check_pairing,
+    check_network,
     with_sizes,
 )
 from vasomim.registry import MODELS
@@ -68,9 +68,15 @@ class MaskedImageModeling(BaseSelfSupervisor):
         data_preprocessor: Config of the preprocessor, by default ``AngiogramPreprocessor``.
         init_cfg: mmengine's initialization config; it spares the segmentor.
 
+    Attributes:
+        gives: What ``evidence`` of a derived class brings by itself, such as ``('guidance',)``.
+        needs: What the parts read: 'guidance', 'segmentor', 'anatomy'.
+
     Raises:
         ConfigError: If the parts do not fit each other.
     """
+
+    gives: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -92,7 +98,7 @@ class MaskedImageModeling(BaseSelfSupervisor):
             data_preprocessor=data_preprocessor or {'type': 'AngiogramPreprocessor'},
             init_cfg=init_cfg,
         )
-        check_pairing(encoder, self.neck)
+        check_network(encoder, self.neck, self.head)
         self.masking = build_part(masking, Masking, 'model.masking')
         check_masking(self.masking, self.grid)
         self.guidance = build_part(guidance, Guidance, 'model.guidance') if guidance else None
@@ -101,7 +107,7 @@ class MaskedImageModeling(BaseSelfSupervisor):
         parts: dict[str, nn.Module | None] = {'model.masking': self.masking, 'model.guidance': self.guidance}
         parts.update({f'model.losses.{name}': term for name, term in self.terms.items()})
         given = [name for name in ('guidance', 'segmentor') if getattr(self, name) is not None]
-        self.needs = check_needs(parts, given)
+        self.needs = check_needs(parts, [*given, *self.gives])
         self._progress: float | None = None
 
     @property

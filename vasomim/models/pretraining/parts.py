@@ -21,6 +21,7 @@ NEEDS = {
     'segmentor': 'model.segmentor=dict(type=UNeXt, weights=unext_s)',
     'anatomy': 'a data set with anatomy maps',
 }
+HEAD = ('loss', 'loss_per_patch', 'loss_per_frame', 'fold')  # What a head does.
 Part = TypeVar('Part', bound=nn.Module)
 
 
@@ -120,7 +121,7 @@ def check_needs(parts: Mapping[str, nn.Module | None], given: Iterable[str]) -> 
 
     Args:
         parts: The parts by their places in the config; None where there is none.
-        given: What the model has: 'guidance', 'segmentor'.
+        given: What the model gives them: 'guidance', 'segmentor'.
 
     Returns:
         All that is needed; 'anatomy' has to come with the data.
@@ -135,7 +136,7 @@ def check_needs(parts: Mapping[str, nn.Module | None], given: Iterable[str]) -> 
                 what = f'{type(part).__name__} needs a {need}, and the model has none.'
                 raise ConfigError(where, what, f'Set {NEEDS[need]}, or choose another {where.rpartition(".")[2]}.')
             needed.add(need)
-    if 'guidance' in there - needed:
+    if parts.get('model.guidance') is not None and 'guidance' not in needed:
         what = f'nothing heeds it: {type(parts["model.masking"]).__name__} masks without guidance.'
         cure = 'Set model.guidance=None, or model.masking.type=AnatomyMasking.'
         raise ConfigError('model.guidance', what, cure)
@@ -155,12 +156,21 @@ def build_encoder(config: Any) -> MaskedViT:
     return encoder
 
 
-def check_pairing(encoder: MaskedViT, decoder: nn.Module) -> None:
-    """Check that an encoder gives its decoder the tokens that this one needs.
+def check_network(encoder: MaskedViT, decoder: nn.Module, head: nn.Module) -> None:
+    """Check that an encoder gives its decoder the tokens that this one needs, and that the head gives all errors.
 
     Raises:
         ConfigError: If not.
     """
+    try:
+        inspect.signature(decoder.forward).bind('tokens', 'ids_restore')
+    except TypeError as error:
+        what = f'forward of {type(decoder).__name__} is not called with tokens and ids_restore.'
+        raise ConfigError('model.neck', what, 'Write forward(self, tokens, ids_restore).') from error
+    lacking = [name for name in HEAD if not callable(getattr(head, name, None))]
+    if lacking:
+        what = f'{type(head).__name__} has no {" and no ".join(lacking)}.'
+        raise ConfigError('model.head', what, 'Take ReconstructionHead, or derive from it.')
     if getattr(decoder, 'needs_all_tokens', False) and not encoder.encodes_masked:
         names = type(decoder).__name__, type(encoder).__name__
         what = '{} needs a token of each patch, and {} gives those of visible ones.'.format(*names)
