@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vasomim.errors import StorageError, VasoMIMError
 
@@ -90,23 +90,53 @@ def read_regular(
     Raises:
         VasoMIMError: Of class ``error``, if it is missing, no regular file, too large or cannot be read.
     """
-    try:
-        with open(path, 'rb', opener=open_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise error(path, 'it is no regular file.', 'Name a file with the content itself.')
-            if most is not None and status.st_size > most:
-                what = f'it has {status.st_size:,} bytes, and at most {most:,} are read.'
-                raise error(path, what, cure)
+    with open_regular(path, error) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise error(path, f'it has {size:,} bytes, and at most {most:,} are read.', cure)
+        try:
             return file.read()
+        except OSError as fault:
+            raise unreadable(path, error, fault) from fault
+
+
+def open_regular(path: str | Path, error: type[VasoMIMError]) -> BinaryIO:
+    """Open a regular file for reading, and refuse a pipe or a device at once; it is the caller's to close.
+
+    Raises:
+        VasoMIMError: Of class ``error``, if it is missing, no regular file or cannot be read.
+    """
+    try:
+        file = open(path, 'rb', opener=open_at_once)  # noqa: SIM115 - the caller closes it
     except (OSError, ValueError) as fault:  # ValueError: a zero byte in its name.
-        reason = getattr(fault, 'strerror', None) or str(fault)
-        raise error(path, f'it cannot be read: {reason}.', 'Check the path and its permissions.') from fault
+        raise unreadable(path, error, fault) from fault
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise error(path, 'it is no regular file.', 'Name a file with the content itself.')
+    return file
+
+
+def unreadable(path: str | Path, error: type[VasoMIMError], fault: Exception) -> VasoMIMError:
+    """Return the error for a file that the operating system does not let us read."""
+    reason = getattr(fault, 'strerror', None) or str(fault)
+    return error(path, f'it cannot be read: {reason}.', 'Check the path and its permissions.')
 
 
 def open_at_once(path: str, flags: int) -> int:
     """Open a file without waiting for the other end of a pipe; an ``opener`` of :func:`open`."""
     return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
+
+
+def read_text(path: str | Path, error: type[VasoMIMError], cure: str = 'Copy it again.', most: int = MOST_JSON) -> str:
+    """Read a text file as UTF-8, with the byte order mark that Windows tools write, or without.
+
+    Raises:
+        VasoMIMError: Of class ``error``, if it is missing, no regular file, too large or no UTF-8.
+    """
+    try:
+        return read_regular(path, error, cure, most).decode('utf-8-sig')
+    except UnicodeDecodeError as fault:
+        raise error(path, f'it is not UTF-8: {fault.reason} at byte {fault.start}.', cure) from fault
 
 
 def read_json(
@@ -189,29 +219,48 @@ def finite(text: str) -> float:
 
 
 @contextmanager
-def locked(path: str | Path, what: str, cure: str) -> Iterator[None]:
-    """Hold a file's lock, which goes with the process, however it ends; the file itself stays.
+def locked(path: str | Path, what: str, cure: str, keep: bool = True) -> Iterator[None]:
+    """Hold a file's lock, which goes with the process, however it ends.
 
     Args:
         path: The lock's file; it is made, with its folder.
         what: What is wrong where another process holds it, such as 'another training runs in this folder.'.
         cure: What to do then.
+        keep: Whether the file stays; else it is removed when the lock is given up.
 
     Raises:
         StorageError: If another process holds it, or the file cannot be made.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, 'ab')  # noqa: SIM115 - closed below; opened for writing, as locks over NFS ask for it
-    except OSError as error:
-        raise StorageError.of(path, error) from error
-    with file:
+    with lock_file(path, what, cure):
+        try:
+            yield
+        finally:
+            if not keep:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+
+def lock_file(path: Path, what: str, cure: str) -> BinaryIO:
+    """Open a file and lock it; see :func:`locked`.
+
+    Raises:
+        StorageError: If another process holds the lock, or the file cannot be made.
+    """
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, 'ab')  # noqa: SIM115 - the caller's; opened for writing, as locks over NFS ask for it
+        except OSError as error:
+            raise StorageError.of(path, error) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
-                yield  # A file system without locks.
-                return
+                return file  # A file system without locks.
+            file.close()
             raise StorageError(path.parent, what, cure) from error
-        yield
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()  # Its last holder removed it between the two steps.

@@ -20,7 +20,7 @@ from vasomim.checkpoints.families import prefix_of, resize_positions
 from vasomim.checkpoints.naming import detect_family
 from vasomim.cli import main
 from vasomim.engine import load_encoder
-from vasomim.errors import CheckpointError
+from vasomim.errors import CheckpointError, StorageError
 from vasomim.models.plain_vit import PlainViT
 
 compat.prepare()
@@ -408,7 +408,7 @@ def test_a_conversion_that_fails_while_writing_leaves_the_old_file(suffix: str, 
     before = target.read_bytes()
     monkeypatch.setattr('vasomim.checkpoints.checkpoint.save_file', full)
     monkeypatch.setattr('torch.save', full)
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(StorageError, match='No space left'):
         convert_checkpoint(source, target, 'hf')
     assert target.read_bytes() == before and len(list(target.parent.iterdir())) == 1
 

@@ -119,7 +119,7 @@ def test_a_label_fraction_is_seeded_and_nested(pairs):
 def test_listed_frames_are_left_out(arcade, tmp_path):
     (tmp_path / 'list.json').write_text(json.dumps({'exclude': ['syntax_train_2', 'stenosis_train_1']}))
     assert ARCADEVessels(arcade / 'arcade_v', exclude=tmp_path / 'list.json').names == ['syntax_train_1']
-    (tmp_path / 'list.json').write_text('[]')
+    (tmp_path / 'list.json').write_text('{}')
     with pytest.raises(DatasetError, match="no list 'exclude'"):
         ARCADEVessels(arcade / 'arcade_v', exclude=tmp_path / 'list.json')
 

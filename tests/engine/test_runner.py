@@ -210,14 +210,15 @@ except CheckpointError as error:
 def test_an_unfinished_file_replaces_no_checkpoint(toy, tmp_path, monkeypatch, rank):
     runner = PretrainRunner(**toy.config(tmp_path, epochs=1))
     runner.train()
-    (tmp_path / 'epoch_1.pth.part').write_bytes(b'cut off')
+    cut_off = tmp_path / '.epoch_1.pth.17.0.part'
+    cut_off.write_bytes(b'cut off')
     before = (tmp_path / 'epoch_1.pth').read_bytes()
     monkeypatch.setattr('mmengine.dist.utils.get_rank', lambda group=None: rank)
     runner.save_checkpoint(str(tmp_path), 'epoch_1.pth')
     assert last_checkpoint(tmp_path) == tmp_path / 'epoch_1.pth'
     # The first process has written it anew, another one has touched nothing.
     assert ((tmp_path / 'epoch_1.pth').read_bytes() == before) == (rank == 1)
-    assert (tmp_path / 'epoch_1.pth.part').is_file() == (rank == 1)
+    assert cut_off.is_file() == (rank == 1)
 
 
 def test_the_old_checkpoint_is_there_until_the_new_one_is(toy, tmp_path):

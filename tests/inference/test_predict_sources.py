@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom.uid import BasicTextSRStorage, MediaStorageDirectoryStorage
+from pydicom.uid import BasicTextSRStorage, MediaStorageDirectoryStorage, RTDoseStorage
 
-from tests.dicoms import PATIENT, write_dicom
+from tests.dicoms import PATIENT, strip_preamble, write_dicom
 from tests.finetuned import write_checkpoint
 from vasomim.cli import main
 from vasomim.drawing.notice import NOTICE, encode_png
@@ -136,6 +136,21 @@ def test_reports_on_a_medium_are_left_out_and_no_damage(checkpoints, tmp_path, c
     write_dicom(medium / 'lost', None)  # An angiogram without its pixels.
     assert main('predict', [str(checkpoints['detection']), str(medium), str(out), '--device', 'cpu']) == 1
     assert '1 of 2 files cannot be read' in capsys.readouterr().out
+
+
+def test_dicom_files_that_are_damaged_or_have_no_preamble_do_not_vanish(checkpoints, tmp_path, capsys):
+    tree, out = tmp_path / 'tree', tmp_path / 'out'
+    pixels = np.random.RandomState(0).randint(0, 256, (3, 64, 64))
+    write_dicom(tree / 'IM1', pixels[:1])
+    strip_preamble(write_dicom(tree / 'IM2', pixels, NumberOfFrames=1))
+    (tree / 'empty.dcm').write_bytes(b'')
+    (tree / 'short.dcm').write_bytes((tree / 'IM1').read_bytes()[:100])
+    write_dicom(tree / 'dose', pixels, SOPClassUID=RTDoseStorage)
+    assert main('predict', [str(checkpoints['detection']), str(tree), str(out), '--device', 'cpu']) == 1
+    assert files(out / 'overlays') == ['IM1.png', 'IM2_0000.png', 'IM2_0001.png', 'IM2_0002.png']
+    printed = capsys.readouterr().out
+    assert '2 of 4 files' in printed and 'left out: dose' in printed
+    assert all(f'{tree / name}: ' in printed for name in ('empty.dcm', 'short.dcm'))
 
 
 def test_names_that_meet_and_folders_without_frames_are_errors(checkpoints, tmp_path, capsys):

@@ -55,7 +55,7 @@ def test_a_sound_set_passes(pairs, capsys):
         (lambda root, name: (root / 'splits' / 'test.txt').write_text('# sha256:0\n'), 'edited or cut short'),
         (lambda root, name: (root / 'splits' / 'val.txt').write_text(split_text([name])), 'in both train and val, 1:'),
         (lambda root, name: (root / 'splits' / 'train.txt').write_text(split_text([name])), 'train lists 1 frames'),
-        (lambda root, name: (root / 'dataset.json').write_text('{'), 'not valid JSON'),
+        (lambda root, name: (root / 'dataset.json').write_text('{'), 'no valid JSON'),
         (lambda root, name: (root / 'dataset.json').unlink(), 'its preparation did not finish'),
     ],
 )

@@ -18,9 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from pydicom.uid import BasicTextSRStorage, MediaStorageDirectoryStorage
+from pydicom.uid import BasicTextSRStorage, MediaStorageDirectoryStorage, SegmentationStorage
 
-from tests.dicoms import PATIENT, write_dicom
+from tests.dicoms import PATIENT, strip_preamble, write_dicom
 from tests.prepare.trees import write_arcade, write_png
 from vasomim.anatomy import extract_anatomy
 from vasomim.cli import main, train
@@ -294,6 +294,22 @@ def test_objects_without_an_image_are_no_damage(tmp_path, capsys):
     assert '1 DICOM files, none of which is an image.' in capsys.readouterr().err
 
 
+def test_dicom_files_that_are_damaged_or_have_no_preamble_do_not_vanish(tmp_path, capsys):
+    source, stored = tmp_path / 'medium', np.stack([frame(k) for k in range(3)])
+    write_dicom(source / 'IM1', stored[:1])
+    strip_preamble(write_dicom(source / 'IM2', stored, NumberOfFrames=None))  # Nor says it how many frames it has.
+    (source / 'empty.dcm').write_bytes(b'')
+    (source / 'short.dcm').write_bytes((source / 'IM1').read_bytes()[:100])
+    write_dicom(source / 'seg', stored, SOPClassUID=SegmentationStorage)
+    assert prepare('dicom', source, tmp_path / 'out', '--name', 'x') == 1
+    expected = {'p00001_c00001_00000.png': stored[0]} | {f'p00001_c00002_{k:05d}.png': stored[k] for k in range(3)}
+    check_pool(tmp_path / 'out', 'x', expected)
+    report = report_of(tmp_path / 'out', 'x')
+    assert [place for place, _ in report['damaged']] == ['empty.dcm', 'short.dcm'] and report['not_images'] == ['seg']
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ('empty.dcm', 'short.dcm', 'left out: seg'))
+
+
 def test_a_file_that_could_not_be_read_is_tried_again(tmp_path):
     """As after the installation of its decoder: nothing of the file changes but whether it can be read."""
     source = tmp_path / 'medium'
@@ -327,7 +343,7 @@ def test_an_archive_is_not_prepared_already_when_the_test_frames_to_leave_out_ar
     capsys.readouterr()
     assert again(0) == 0 and 'already' in capsys.readouterr().out
     assert again(1) == 2
-    assert 'prepared from other data or with other options' in capsys.readouterr().err
+    assert 'with other options' in capsys.readouterr().err
 
 
 def smooth(seed: int) -> np.ndarray:
@@ -375,7 +391,7 @@ def test_near_duplicates_and_frames_like_a_test_frame_stay_out(tmp_path, capsys)
     assert main('check', [str(tmp_path / 'set'), '--against', str(tmp_path / 'out')]) == 0
     capsys.readouterr()
     assert prepare('folder', source, tmp_path / 'out', '--name', 'own') == 2
-    assert 'prepared from other data or with other options' in capsys.readouterr().err
+    assert 'with other options' in capsys.readouterr().err
 
 
 def test_in_arcade_every_kept_frame_is_compared(tmp_path):
@@ -517,7 +533,8 @@ FIRST = 'p1_v1_00000.png'
         (lambda root: write_png(root / 'cadica_frangi' / FIRST, frame(1)), f'maps cannot be read, 1: {FIRST}'),
         (lambda root: write_png(root / 'cadica_frangi' / FIRST, np.full((9, 9), 255, np.uint8)), 'have another size'),
         (lambda root: (root / 'cadica.csv').unlink(), 'its preparation did not finish'),
-        (lambda root: (root / 'cadica.json').write_text('{'), 'its preparation did not finish'),
+        (lambda root: (root / 'cadica.json').unlink(), 'its preparation did not finish'),
+        (lambda root: (root / 'cadica.json').write_text('{'), 'no valid JSON'),
         (lambda root: (root / 'cadica.csv').write_text('a,b\n1,2\n'), 'its columns are not'),
         (lambda root: (root / 'splits' / 'cadica_held_out.txt').write_text(f'cadica/{FIRST}\n'), 'in both lists'),
     ],

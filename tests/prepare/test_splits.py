@@ -10,7 +10,7 @@ from vasomim.errors import DatasetError
 from vasomim.prepare.grouping import patients, series, split_by_group
 from vasomim.prepare.plan import Repairs
 from vasomim.prepare.prepared import read_split, split_text
-from vasomim.prepare.sets import Choices, listed_splits
+from vasomim.prepare.splitting import Choices, listed_splits
 
 
 def test_no_group_lies_in_two_splits_and_shares_are_met():

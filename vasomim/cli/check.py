@@ -37,16 +37,17 @@ def run(options: argparse.Namespace) -> int:
     """Check, print, and return 1 if there is an error.
 
     Raises:
-        DatasetError: If a folder does not exist, or the list cannot be written.
+        DatasetError: If a folder does not exist.
+        StorageError: If the list cannot be written.
         ConfigError: If the threshold is out of range, or frames are to be compared with no labelled set.
     """
     from vasomim.cli.prepare import progress
     from vasomim.cores import cores
-    from vasomim.errors import ConfigError, DatasetError
+    from vasomim.errors import ConfigError, printable
     from vasomim.files import write_whole
     from vasomim.frames.layout import existing_folder
     from vasomim.prepare import check
-    from vasomim.prepare.pool_check import check_source, source_names
+    from vasomim.prepare.pool_check import check_joined_lists, check_source, source_names
 
     if not 0 < options.threshold < 1:
         raise ConfigError('--threshold', f'{options.threshold} is no correlation of duplicates.', 'Try 0.97.')
@@ -64,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
     for root, name in pools:
         with progress(f'Reading {name}') as report:
             check_source(root, name, findings, options.deep, options.partial, options.jobs or cores(), report)
+    for root in dict(pools):
+        check_joined_lists(root, findings)
     for root in (found for folder in labelled for found in sets_in(folder)):
         with progress(f'Reading {root.name}') as report:
             prepared = check.check_set(root, findings, options.partial, report)
@@ -79,17 +82,13 @@ def run(options: argparse.Namespace) -> int:
             with progress(f'Comparing {corpus.name}') as report:
                 check.check_corpus(existing_folder(corpus), gallery, options.threshold, findings, report)
         if options.write_exclusions is not None:
-            try:
-                write_whole(options.write_exclusions, json.dumps(content, indent=1).encode())
-            except OSError as error:
-                what = f'cannot be written: {error.strerror}.'
-                raise DatasetError(options.write_exclusions, what, 'Name a file in a folder that exists.') from error
-            print(f'{options.write_exclusions}: {len(content["exclude"])} frames to leave out of training.')
+            write_whole(options.write_exclusions, json.dumps(content, indent=1))
+            print(f'{printable(options.write_exclusions)}: {len(content["exclude"])} frames to leave out of training.')
     elif options.write_exclusions or options.against:
         findings.notes.append('frames were not compared, because of the errors.')
     for title, lines in (('note', findings.notes), ('warning', findings.warnings), ('ERROR', findings.errors)):
         for line in lines:
-            print(f'{title}: {line}')
+            print(f'{title}: {printable(line, lines=True)}')
     numbers = {'error': len(findings.errors), 'warning': len(findings.warnings), 'set': len(opened) + len(pools)}
     errors, warnings, sets = (f'{number} {name}{"s" * (number != 1)}' for name, number in numbers.items())
     print(f'{errors}, {warnings} in {sets}.')

@@ -17,7 +17,7 @@ from vasomim.anatomy import FILTERS, extract_anatomy
 from vasomim.anatomy.extraction import BORDER
 from vasomim.cores import cores
 from vasomim.errors import ConfigError, DatasetError
-from vasomim.files import write_whole
+from vasomim.files import read_json, write_whole
 from vasomim.frames.layout import (
     ANATOMY_SUFFIX,
     SETTINGS_FILE,
@@ -192,8 +192,8 @@ def recorded(destination: Path) -> Settings | None:
     if not path.exists():
         return None
     try:
-        return Settings(**json.loads(path.read_text(encoding='utf-8')))
-    except (ValueError, TypeError) as error:
+        return Settings(**read_json(path, ConfigError, AGAIN))
+    except TypeError as error:
         raise ConfigError(path, f'no settings of an extraction: {error}.', AGAIN) from error
 
 
@@ -228,7 +228,8 @@ def show_progress(title: str, outcomes: Iterator[Outcome], total: int) -> Iterat
     """Pass the outcomes on under a bar with rate and time left; without a terminal, print a line now and then."""
     console = Console()
     rate_column = TextColumn('{task.fields[rate]:.1f} frames/s')
-    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), rate_column, TimeRemainingColumn())
+    name_column = TextColumn('{task.description}', markup=False)  # Brackets in a folder's name are no colours.
+    columns = (name_column, BarColumn(), MofNCompleteColumn(), rate_column, TimeRemainingColumn())
     start = said = time.monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(title, total=total, rate=0.0)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vasomim.errors import printable
+
 SUMMARY = 'Bring data, as published or your own, into the layout of the readers: to pre-train on, or labelled.'
 
 KINDS = {
@@ -73,37 +75,45 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         DatasetError: If the source is not what it should be, or the destination holds something else.
         ConfigError: If an option is out of range.
+        StorageError: If the destination cannot be written, or another process prepares it.
     """
     if options.purpose == 'pretrain':
         from vasomim.cli.prepare_pretrain import run_pretrain
 
         return run_pretrain(options)
+    from vasomim.prepare.destination import reserved
+
     destination = options.destination.expanduser()
+    with reserved(destination):
+        prepare_downstream(options, destination)
+    return 0
+
+
+def prepare_downstream(options: argparse.Namespace, destination: Path) -> None:
+    """Prepare a labelled set, and print what came of it."""
+    from vasomim.prepare.archive import open_source
+    from vasomim.prepare.prepared import EMPTY_SPLIT
+    from vasomim.prepare.write import write_plan
+
     kind, source = options.kind, options.source
     if kind == 'synthetic':
         kind, source = source, simulate(options, destination)
     workplace = destination.with_name(f'.{destination.resolve().name}.unpacked')
-    from vasomim.prepare.archive import open_source
-
     with progress('Unpacking') as report:
         folder = open_source(Path(source), workplace, report)
     plans = read_plans(kind, folder, options)
-    from vasomim.prepare.prepared import EMPTY_SPLIT
-    from vasomim.prepare.write import write_plan
-
     for plan in plans:
         root = destination / plan.name if kind == 'arcade' else destination
         with progress(f'Preparing {plan.name}') as report:
             repairs = write_plan(plan, root, report)
-        print(f'{root}: {", ".join(count_line(plan))}. Splits: {plan.split_rule}.')
+        print(f'{printable(root)}: {", ".join(count_line(plan))}. Splits: {printable(plan.split_rule)}.')
         for split in ('train', 'val', 'test'):
             if not any(frame.split == split for frame in plan.frames):
                 print(f'  warning: no frame for {split}. {EMPTY_SPLIT}')
         for line in repairs.lines():
-            print(f'  {line}')
+            print(f'  {printable(line)}')
     if workplace.exists():  # Only where this or an earlier, stopped run unpacked an archive.
         shutil.rmtree(workplace)
-    return 0
 
 
 def simulate(options: argparse.Namespace, destination: Path) -> Path:
@@ -129,11 +139,12 @@ def read_plans(kind: str, folder: Path, options: argparse.Namespace) -> list[Any
     from vasomim.prepare import sets
     from vasomim.prepare.arcade import read_arcade
     from vasomim.prepare.published import find_root
+    from vasomim.prepare.splitting import Choices
 
     if kind == 'arcade':
         return read_arcade(find_root(kind, folder), getattr(options, 'skip_missing', False))
-    chosen = {name: getattr(options, name) for name in sets.Choices.__dataclass_fields__ if hasattr(options, name)}
-    choices = sets.Choices(**chosen)
+    chosen = {name: getattr(options, name) for name in Choices.__dataclass_fields__ if hasattr(options, name)}
+    choices = Choices(**chosen)
     with progress('Reading annotations') as report:
         if kind == 'folder':
             return sets.read_folder(folder, choices, report)
@@ -154,8 +165,10 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console()
-    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # Brackets in a folder's name are no colours.
+    columns = (TextColumn('{task.description}', markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        title = printable(title)
         task = bar.add_task(title, total=None, visible=False)  # Seen from the first report on.
         start = said = time.monotonic()
         first: int | None = None

@@ -16,8 +16,8 @@ from vasomim import __version__
 from vasomim.anatomy import FILTERS
 from vasomim.cli.extract import FAILURES_SHOWN, claim, show_progress
 from vasomim.cores import cores
-from vasomim.errors import ConfigError, DatasetError
-from vasomim.files import write_whole
+from vasomim.errors import ConfigError, DatasetError, printable
+from vasomim.files import in_one_step, read_json, write_whole
 from vasomim.frames.inputs import left_out
 from vasomim.frames.layout import ANATOMY_SUFFIX, existing_folder
 from vasomim.prepare.anatomy_maps import Settings, Task, extract_all
@@ -75,28 +75,43 @@ def run_pretrain(options: argparse.Namespace) -> int:
     """Prepare, print what came of it, and return 1 if any frame failed.
 
     Raises:
-        DatasetError: If the source is not what it should be, or the destination cannot take the frames.
+        DatasetError: If the source is not what it should be, or the destination holds something else.
         ConfigError: If an option is out of range.
+        StorageError: If the destination cannot be written, or another process prepares the same source there.
     """
-    from vasomim.cli.prepare import progress
-    from vasomim.prepare import pool
-    from vasomim.prepare.archive import open_source
-    from vasomim.prepare.lists import write_lists
-    from vasomim.prepare.sources import Selection, list_units, unpack_line
+    from vasomim.prepare.destination import reserved
+    from vasomim.prepare.sources import unpack_line
 
-    kind, root = options.kind, options.destination.expanduser()
-    name = check_name(getattr(options, 'name', kind))
+    root = options.destination.expanduser()
+    name = check_name(getattr(options, 'name', options.kind))
     processes = check_options(options)
     source = Path(options.source).expanduser()
     if source.suffix.lower() == '.7z' and source.is_file():
         raise DatasetError(source, '7z archives are not read.', unpack_line(source))
     if root.resolve().is_relative_to(source.resolve()):  # The next run would take the frames written for the source's.
         raise ConfigError('DST', f'{root} lies in SRC.', 'Name a folder outside of it.')
+    with reserved(root, f'.{name}.lock'):
+        try:
+            return prepare_source(options, source, root, name, processes)
+        finally:
+            tests_path(root, name).unlink(missing_ok=True)  # Copies of patients' images.
+
+
+def prepare_source(options: argparse.Namespace, source: Path, root: Path, name: str, processes: int) -> int:
+    """Prepare a source in a destination that is reserved; see :func:`run_pretrain`."""
+    from vasomim.cli.prepare import progress
+    from vasomim.prepare import pool
+    from vasomim.prepare.archive import open_source
+    from vasomim.prepare.lists import write_lists
+    from vasomim.prepare.sources import Selection, list_units
+
+    kind = options.kind
     wanted = wanted_of(options)
-    if is_finished(source, root, name, wanted):
-        print(f'{root / name}: prepared from {source.name} already.')
-        return 0
     workplace = root / f'.{name}.unpacked'
+    if is_finished(source, root, name, wanted):
+        remove(workplace)  # Where a run was killed behind its last file.
+        print(f'{printable(root / name)}: prepared from {printable(source.name)} already.')
+        return 0
     with progress('Unpacking') as report:
         folder = open_source(source, workplace, report)
     selection = Selection(
@@ -111,23 +126,28 @@ def run_pretrain(options: argparse.Namespace) -> int:
     rows = pool.kept_rows(units, done, name)
     if not rows:
         raise DatasetError(folder, 'not one frame can be used.', first_reasons(done.damaged) or 'Check the options.')
-    try:
-        failed = make_maps([row['file'] for row in rows], root, name, options.filter, processes)
-        pool.write_manifest(rows, root, name)
-        summary = summarize(kind, name, units, done, rows, failed)
-        summary |= {'not_images': not_images}
-        summary |= {'options': wanted, 'archive': mark_of(source), 'version': __version__}
-        if options.held_out is not None:
-            summary['lists'] = write_lists(rows, root, name, options.held_out, options.seed)
-        write_whole(report_path(root, name), json.dumps(summary, indent=1, ensure_ascii=False).encode())
-    except OSError as error:
-        raise DatasetError(error.filename or root, f'cannot be written: {error.strerror}.', pool.AGAIN) from error
-    if rule.tests:
-        rule.tests.unlink()
-    if workplace.exists():
-        shutil.rmtree(workplace)
+    failed = make_maps([row['file'] for row in rows], root, name, options.filter, processes)
+    pool.write_manifest(rows, root, name)
+    summary = summarize(kind, name, units, done, rows, failed)
+    summary |= {'not_images': [printable(place) for place in not_images]}
+    summary |= {'options': wanted, 'archive': mark_of(source), 'version': __version__}
+    if options.held_out is not None:
+        summary['lists'] = write_lists(rows, root, name, options.held_out, options.seed)
+    write_whole(report_path(root, name), json.dumps(summary, indent=1, ensure_ascii=False))
+    remove(workplace)
     say(summary, root, name)
     return int(bool(done.damaged or failed))
+
+
+def remove(workplace: Path) -> None:
+    """Remove what was unpacked of an archive."""
+    if workplace.exists():
+        shutil.rmtree(workplace)
+
+
+def tests_path(root: Path, name: str) -> Path:
+    """Return where the small copies of the test frames lie while all processes read them."""
+    return root / f'.{name}.tests.npy'
 
 
 def check_name(name: str) -> str:
@@ -152,6 +172,8 @@ def check_options(options: argparse.Namespace) -> int:
         raise ConfigError('--jobs', f'{options.jobs} processes cannot work.', 'Name at least 1, or leave it out.')
     if not 0 < options.threshold < 1:
         raise ConfigError('--threshold', f'{options.threshold} is no correlation of duplicates.', 'Try 0.97.')
+    if options.seed < 0:
+        raise ConfigError('--seed', f'{options.seed} is no seed.', 'Name 0 or a positive number.')
     if options.held_out is not None and not 0 < options.held_out < 1:
         raise ConfigError('--held-out', f'{options.held_out:g} leaves nothing to train on.', 'Try 0.05.')
     return options.jobs or cores()
@@ -167,9 +189,9 @@ def make_rule(options: argparse.Namespace, root: Path, name: str) -> Any:
     tests = None
     if options.without:
         copies = read_tests([found for given in options.without for found in sets_in(existing_folder(given))])
-        tests = root / f'.{name}.tests.npy'
-        root.mkdir(parents=True, exist_ok=True)
-        np.save(tests, copies)
+        tests = tests_path(root, name)
+        with in_one_step(tests, sync=False) as unfinished, unfinished.open('wb') as file:
+            np.save(file, copies)
     threshold = options.threshold if options.drop_similar else None
     return Rule(threshold, options.kind == 'arcade', options.threshold, tests)
 
@@ -177,8 +199,15 @@ def make_rule(options: argparse.Namespace, root: Path, name: str) -> Any:
 def wanted_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options that decide what is prepared, as stored."""
     left = ('purpose', 'source', 'destination', 'jobs')
-    chosen = {key: value for key, value in vars(options).items() if key not in left}
-    return chosen | {'without': {str(path): tests_of(path) for path in options.without}}
+    chosen = {key: as_stored(value) for key, value in vars(options).items() if key not in left}
+    return chosen | {'without': {printable(path): tests_of(path) for path in options.without}}
+
+
+def as_stored(value: Any) -> Any:
+    """Return the value of an option as JSON holds it: patterns may have the bytes of any name."""
+    if isinstance(value, list):
+        return [as_stored(each) for each in value]
+    return printable(value) if isinstance(value, str | Path) else value
 
 
 def tests_of(folder: Path) -> str:
@@ -199,7 +228,7 @@ def mark_of(source: Path) -> str:
     """Return what tells whether an archive is the one that was prepared; '' for a folder."""
     if not source.is_file():
         return ''
-    return f'{source.name} {source.stat().st_size} {source.stat().st_mtime_ns}'
+    return f'{printable(source.name)} {source.stat().st_size} {source.stat().st_mtime_ns}'
 
 
 def is_finished(source: Path, root: Path, name: str, wanted: dict[str, Any]) -> bool:
@@ -209,11 +238,16 @@ def is_finished(source: Path, root: Path, name: str, wanted: dict[str, Any]) -> 
     mark = mark_of(source)
     if not mark or not report_path(root, name).is_file() or not manifest_path(root, name).is_file():
         return False
-    summary = json.loads(report_path(root, name).read_text(encoding='utf-8'))
-    if (summary['archive'], summary['options']) != (mark, wanted) or summary['damaged'] or summary['maps_failed']:
+    try:
+        summary = read_json(report_path(root, name), DatasetError)
+        rows = read_manifest(manifest_path(root, name))
+    except DatasetError:
+        return False  # What is damaged is written again.
+    if any(summary.get(key) != value for key, value in (('archive', mark), ('options', wanted))):
         return False
-    files = [row['file'] for row in read_manifest(manifest_path(root, name))]
-    return all((root / f'{name}{suffix}' / file).is_file() for suffix in ('', ANATOMY_SUFFIX) for file in files)
+    if summary.get('damaged') != [] or summary.get('maps_failed') != {}:
+        return False
+    return all((root / f'{name}{suffix}' / row['file']).is_file() for suffix in ('', ANATOMY_SUFFIX) for row in rows)
 
 
 def report_path(root: Path, name: str) -> Path:
@@ -226,7 +260,7 @@ def make_maps(files: Sequence[str], root: Path, name: str, kind: str, processes:
 
     Raises:
         ConfigError: If the maps there were made with other settings.
-        OSError: If a map cannot be written.
+        StorageError: If a map cannot be written.
     """
     settings = Settings.of(kind)
     folder = root / f'{name}{ANATOMY_SUFFIX}'
@@ -274,7 +308,7 @@ def say(summary: dict[str, Any], root: Path, name: str) -> None:
             )
         elif found:
             counts.append(f'{found} {unit}')
-    print(f'{root / name}: {"; ".join(counts)}; {summary["kept"]} kept.')
+    print(f'{printable(root / name)}: {"; ".join(counts)}; {summary["kept"]} kept.')
     for number, why in (
         (summary['left_out_as_similar'], 'nearly the same as one that is kept'),
         (len(summary['left_out_like_a_test_frame']), 'resemble a test frame'),
@@ -283,7 +317,7 @@ def say(summary: dict[str, Any], root: Path, name: str) -> None:
             print(f'  {number} left out: they {why}.' if 'resemble' in why else f'  {number} left out: {why}.')
     others = summary['not_images']
     if others:
-        print(f'  {left_out(others)}')
+        print(f'  {printable(left_out(others))}')
     for what, places in (
         ('damaged, and left out', [tuple(each) for each in summary['damaged']]),
         ('frames without a map', list(summary['maps_failed'].items())),
@@ -291,13 +325,14 @@ def say(summary: dict[str, Any], root: Path, name: str) -> None:
         if places:
             print(f'  {len(places)} {what}:')
             for place, message in places[:FAILURES_SHOWN]:
-                print(f'    {place}: {message}')
+                print(f'    {printable(place)}: {printable(message)}')
             if len(places) > FAILURES_SHOWN:
-                print(f'    and {len(places) - FAILURES_SHOWN} more, listed in {report_path(root, name)}.')
+                print(f'    and {len(places) - FAILURES_SHOWN} more, listed in {printable(report_path(root, name))}.')
     if 'lists' in summary:
-        counts = [f'{number} in {root / "splits" / name}_{subset}.txt' for subset, number in summary['lists'].items()]
+        where = printable(root / 'splits' / name)
+        counts = [f'{each["frames"]} in {where}_{subset}.txt' for subset, each in summary['lists'].items()]
         print(f'  Lists for the readers: {", ".join(counts)}.')
-    print(f'  To train on it: vasomim train vasomim::pretrain/vasomim.py --data {root}')
+    print(f'  To train on it: vasomim train vasomim::pretrain/vasomim.py --data {printable(root)}')
 
 
 def first_reasons(damaged: Sequence[tuple[str, str]]) -> str:

@@ -15,7 +15,7 @@ from mmdet.registry import DATASETS  # noqa: E402
 
 from vasomim.data.prepared_split import PreparedReader  # noqa: E402
 from vasomim.errors import DatasetError, did_you_mean  # noqa: E402
-from vasomim.prepare.coco import check_used, load_coco  # noqa: E402
+from vasomim.prepare.coco import check_used, load_coco, wrong_boxes  # noqa: E402
 from vasomim.prepare.prepared import boxes_path  # noqa: E402
 
 
@@ -71,6 +71,10 @@ class PreparedDetection(PreparedReader, CocoDataset):
         path = Path(self.ann_file)
         content = load_coco(path)
         check_used(path, content)
+        wrong = wrong_boxes(content)
+        if wrong:
+            what = f'{len(wrong)} boxes have no size, lie outside their image or belong to none (first: id {wrong[0]}).'
+            raise DatasetError(path, what, 'Prepare the set again.')
         categories = [str(entry['name']) for entry in sorted(content['categories'], key=lambda entry: entry['id'])]
         for label in self.metainfo['classes']:
             if label not in categories:

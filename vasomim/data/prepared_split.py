@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from vasomim.errors import ConfigError, DatasetError, did_you_mean
+from vasomim.files import parse_json, read_json
+from vasomim.frames.layout import composed
 from vasomim.prepare.plan import SPLITS
 from vasomim.prepare.prepared import EMPTY_SPLIT, read_description, read_split
 
@@ -57,7 +58,7 @@ def open_split(
         root: Folder of the prepared set.
         split: 'train', 'val' or 'test'.
         label_fraction: Part of the split, in (0, 1]: a smaller part of the same seed lies in a larger one.
-        seed: Of that choice.
+        seed: Of that choice, 0 or more.
         exclude: File of frames to leave out, see :func:`excluded_names`.
         expected: Name of the set that ``root`` has to be; None: any.
         needs: What the set has to hold: 'masks' or 'boxes'.
@@ -74,6 +75,8 @@ def open_split(
         raise ConfigError(f'{owner}.split', f'{split!r} is no split.{hint}', f'Choose from {", ".join(SPLITS)}.')
     if not 0 < label_fraction <= 1:
         raise ConfigError(f'{owner}.label_fraction', f'{label_fraction} is no part.', 'Set it in (0, 1].')
+    if seed < 0:
+        raise ConfigError(f'{owner}.seed', f'{seed} is no seed.', 'Set 0 or a positive number.')
     description = read_description(root)
     if expected is not None and description['name'] != expected:
         raise DatasetError(
@@ -89,7 +92,7 @@ def open_split(
         raise DatasetError(root, f"its split '{split}' is empty.", EMPTY_SPLIT)
     names = choose_part(names, label_fraction, seed)
     left_out = excluded_names(exclude) if exclude is not None else set()
-    kept = [name for name in names if name not in left_out]
+    kept = [name for name in names if composed(name) not in left_out]
     if not kept:
         raise DatasetError(root, f'exclude leaves nothing of the {len(names)} frames.', 'Use another list.')
     return description, kept
@@ -119,14 +122,12 @@ def excluded_names(path: str | Path) -> Collection[str]:
         DatasetError: If it cannot be read.
     """
     cure = "Name a file of `vasomim check --write-exclusions`, or 'arcade'."
-    try:
-        if str(path) == ARCADE_LIST:
-            text = resources.files('vasomim.prepare').joinpath('arcade_near_duplicates.json').read_text('utf-8')
-        else:
-            text = Path(path).expanduser().read_text(encoding='utf-8')
-        content = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise DatasetError(path, f'this list cannot be read: {error}.', cure) from error
-    if not isinstance(content, dict) or not isinstance(content.get('exclude'), list):
-        raise DatasetError(path, "there is no list 'exclude' in it.", cure)
-    return set(content['exclude'])
+    if str(path) == ARCADE_LIST:
+        text = resources.files('vasomim.prepare').joinpath('arcade_near_duplicates.json').read_text('utf-8')
+        content = parse_json(text, ARCADE_LIST, DatasetError, cure)
+    else:
+        content = read_json(Path(path).expanduser(), DatasetError, cure)
+    names = content.get('exclude')
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DatasetError(path, "there is no list 'exclude' of names in it.", cure)
+    return {composed(name) for name in names}

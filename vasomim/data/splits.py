@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
 from vasomim.errors import DatasetError
-from vasomim.frames.layout import held_out_start
+from vasomim.files import read_text
+from vasomim.frames.layout import composed, held_out_start
 
 SUBSETS = ('all', 'train', 'held_out')
 
@@ -43,10 +45,8 @@ def restrict(
     Raises:
         DatasetError: If the file cannot be read, lists no frame, lists some twice, or some that do not exist.
     """
-    try:
-        lines = [line.strip() for line in Path(split).expanduser().read_text(encoding='utf-8-sig').splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(split, f'this list of frames cannot be read: {error}.', 'Name a text file.') from error
+    text = read_text(Path(split).expanduser(), DatasetError, 'Name a text file, one frame a line, as UTF-8.')
+    lines = [composed(line.strip()) for line in text.splitlines()]
     listed = Counter(line for line in lines if line and not line.startswith('#'))
     if not listed:
         raise DatasetError(split, 'this list holds no frame.', f'Write one frame a line, relative to {root}.')
@@ -54,14 +54,16 @@ def restrict(
     if twice:
         what = f'{len(twice)} of {len(listed)} frames stand there more than once (first: {twice[0]}).'
         raise DatasetError(split, what, 'List each of them once.')
-    here = {name for frames in found.values() for name in frames} | set(others)
+    here = {composed(name) for frames in found.values() for name in frames} | {composed(name) for name in others}
     missing = [name for name in listed if name not in here and not in_other_source(name, found, Path(root))]
     if missing:
         what = f'{len(missing)} of {len(listed)} frames are missing on disk (first: {missing[0]}).'
         raise DatasetError(split, what, f'Correct the list, whose names are relative to {root}, or add the frames.')
-    return {source: [name for name in frames if name in listed] for source, frames in found.items()}
+    return {source: [name for name in frames if composed(name) in listed] for source, frames in found.items()}
 
 
 def in_other_source(name: str, found: dict[str, list[str]], root: Path) -> bool:
     """Return whether a frame exists, in a source that is not used."""
-    return '.' not in found and name.partition('/')[0] not in found and (root / name).is_file()
+    if '.' in found or name.partition('/')[0] in found:
+        return False
+    return any((root / unicodedata.normalize(form, name)).is_file() for form in ('NFC', 'NFD'))

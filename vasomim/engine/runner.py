@@ -335,6 +335,8 @@ class PretrainRunner(Runner):
         if not is_main_process():
             return
         target = Path(out_dir) / filename
+        for cut_off in Path(out_dir).glob('.*.pth.*.part'):  # Of a run that was killed while it saved.
+            cut_off.unlink(missing_ok=True)
         try:
             with in_one_step(target) as unfinished:
                 super().save_checkpoint(out_dir, unfinished.name, *args, **kwargs)

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vasomim.errors import DatasetError, StackError
-
-MAGIC = b'DICM'
-PREAMBLE = 128  # Bytes in front of the magic word.
-
-GREY = ('MONOCHROME1', 'MONOCHROME2')
-COLOR = ('RGB', 'YBR_FULL', 'YBR_FULL_422', 'YBR_ICT', 'YBR_RCT')
+from vasomim.errors import DatasetError
+from vasomim.files import open_at_once
+from vasomim.frames.dicom_header import START, Header, looks_like_dicom, opened, uid_name
+from vasomim.frames.dicom_pixels import COLOR, Layout, read_layout, read_stored
+from vasomim.frames.grey_levels import Mapping, find_mapping
 
 PIXEL_TAGS = [
-    *('NumberOfFrames', 'Rows', 'Columns', 'SamplesPerPixel', 'PhotometricInterpretation', 'BitsAllocated'),
-    *('BitsStored', 'PixelRepresentation', 'RescaleSlope', 'RescaleIntercept', 'WindowCenter', 'WindowWidth'),
-    *('VOILUTFunction', 'SharedFunctionalGroupsSequence', 'PerFrameFunctionalGroupsSequence'),
+    *('NumberOfFrames', 'Rows', 'Columns', 'SamplesPerPixel', 'PhotometricInterpretation', 'PlanarConfiguration'),
+    *('BitsAllocated', 'BitsStored', 'HighBit', 'PixelRepresentation', 'ExtendedOffsetTable'),
+    *('RescaleSlope', 'RescaleIntercept', 'ModalityLUTSequence', 'WindowCenter', 'WindowWidth', 'VOILUTFunction'),
+    *('VOILUTSequence', 'SharedFunctionalGroupsSequence', 'PerFrameFunctionalGroupsSequence'),
 ]
 GROUP_TAGS = ['PatientID', 'StudyInstanceUID', 'PhotometricInterpretation']
 
 INDEX_FILE = 'DICOMDIR'  # Lists the files of a medium; holds no frames itself.
-
-PLUGINS = 'python -m pip install python-gdcm'
-COPY_AGAIN = 'Copy or export the file again, or leave it out.'
+DICOM_SUFFIXES = ('.dcm', '.dicom', '.ima')
 
 KEY = secrets.token_bytes(16)  # Of this process, so that nobody can compare its pseudonyms with identifiers.
 
@@ -44,7 +41,8 @@ class Groups:
     Attributes:
         patient: Pseudonym that holds within this process only; '' where the file does not say.
         study: As ``patient``.
-        image: False for reports, documents and the like; True for an image that lost its pixels, which is damage.
+        image: False for reports, segmentations, doses and the like; True for an image that lost its pixels, which is
+            damage.
     """
 
     patient: str
@@ -52,53 +50,77 @@ class Groups:
     image: bool
 
 
-@dataclass(frozen=True)
-class Mapping:
-    """How stored values become grey levels: rescaled, then a function of a window, then maybe inverted.
-
-    The function is 'LINEAR', 'LINEAR_EXACT' or 'SIGMOID' as the standard defines them, or 'RANGE': the window goes
-    from ``center - width / 2`` to ``center + width / 2``, both inclusive.
-    """
-
-    slope: float
-    intercept: float
-    function: str
-    center: float
-    width: float
-    inverted: bool
-
-    def __call__(self, stored: NDArray) -> NDArray[np.uint8]:
-        """Return grey levels 0-255 of stored values."""
-        values = stored * self.slope + self.intercept
-        if self.function == 'SIGMOID':
-            grey = 1 / (1 + np.exp(-4 * (values - self.center) / self.width))
-        elif self.function == 'LINEAR':
-            if self.width <= 1:  # A step.
-                grey = (values > self.center - 0.5).astype(float)
-            else:
-                grey = (values - (self.center - 0.5)) / (self.width - 1) + 0.5
-        else:
-            grey = (values - self.center) / self.width + 0.5 if self.width else np.zeros(values.shape)
-        levels = np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
-        return 255 - levels if self.inverted else levels
-
-
 def is_dicom(path: str | Path) -> bool:
-    """Return whether a file is DICOM by its magic word; False for a folder or what cannot be read."""
+    """Return whether a file is DICOM by its content; False for a folder, a pipe or what cannot be read."""
+    return looks_like_dicom(first_bytes(path))
+
+
+def passes_for_dicom(path: str | Path) -> bool:
+    """Return whether a file is DICOM by its content, or was by its name before it was damaged.
+
+    The endings of DICOM stand for it whatever the file holds. A name without an ending, as on media, does where the
+    file cannot be opened, is empty or begins with zeros; see :func:`find_dicom` for those in a folder.
+    """
+    start = first_bytes(path)
+    return looks_like_dicom(start) or has_dicom_ending(path) or (has_no_ending(path) and tells_nothing(start))
+
+
+def first_bytes(path: str | Path) -> bytes:
+    """Return the first bytes of a regular file; none for anything else, such as a folder or a pipe."""
     try:
-        with Path(path).open('rb') as file:
-            return file.read(PREAMBLE + len(MAGIC))[PREAMBLE:] == MAGIC
-    except OSError:
-        return False
+        with open(path, 'rb', opener=open_at_once) as file:
+            return file.read(START) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b''
+    except (OSError, ValueError):  # ValueError: a zero byte in its name.
+        return b''
+
+
+def has_dicom_ending(name: str | Path) -> bool:
+    """Return whether a name ends as DICOM files do."""
+    return os.path.splitext(name)[1].lower() in DICOM_SUFFIXES
+
+
+def has_no_ending(name: str | Path) -> bool:
+    """Return whether a name has no ending, as on media, or ends with a number, as UIDs do."""
+    ending = os.path.splitext(name)[1][1:]
+    return not ending or ending.isdigit()
+
+
+def tells_nothing(start: bytes) -> bool:
+    """Return whether the first bytes of a file leave open what it was."""
+    return not start.strip(b'\0')
+
+
+def find_dicom(root: Path, names: Iterable[str]) -> list[str]:
+    """Return which files of a folder are DICOM, or were before they were damaged, but the index of a medium.
+
+    As :func:`passes_for_dicom`, but a file that tells nothing counts only where the same folder has a DICOM file
+    without an ending.
+
+    Args:
+        root: The folder.
+        names: Files in it.
+    """
+    found, doubtful, folders = [], set(), set()
+    for name in names:
+        start = first_bytes(root / name) if Path(name).name != INDEX_FILE else b'index'
+        if looks_like_dicom(start) or has_dicom_ending(name):
+            found.append(name)
+            if has_no_ending(name):
+                folders.add(os.path.dirname(name))
+        elif has_no_ending(name) and tells_nothing(start):
+            found.append(name)
+            doubtful.add(name)
+    return [name for name in found if name not in doubtful or os.path.dirname(name) in folders]
 
 
 def read_frames(path: str | Path) -> Iterator[NDArray[np.uint8]]:
     """Yield the frames of a file, one after the other, all by the same mapping to grey levels.
 
-    Stored values are rescaled (slope and intercept), then mapped by the first window of the file, by its function.
-    Without a window 8-bit frames stay as they are, and in deeper ones the lowest value of the whole cine becomes 0 and
-    the highest 255, which reads the file twice. MONOCHROME1 is inverted; color becomes luminance. Look-up tables are
-    not applied: those of angiograms linearize the exposure and are not for display.
+    Stored values are rescaled (slope and intercept), then mapped by the first window of the file, by its function, or
+    by its first VOI look-up table where it has no window. Without either, 8-bit frames stay as they are, and in deeper
+    ones the lowest value of the whole cine becomes 0 and the highest 255, which reads the file twice. MONOCHROME1 is
+    inverted; color becomes luminance. Modality look-up tables of angiograms, and of files that do not say what
+    they are, are not applied: they linearize the exposure and are not for display.
 
     Args:
         path: DICOM file, of one frame or many. Compressed ones are read as far as pydicom's plugins here can.
@@ -107,27 +129,27 @@ def read_frames(path: str | Path) -> Iterator[NDArray[np.uint8]]:
         uint8 (H, W).
 
     Raises:
-        DatasetError: If the file is missing, no DICOM, holds no frames, or is damaged; frames in front of the damage
-            come first. If no plugin here decodes its compression.
+        DatasetError: If the file is missing, no DICOM, no image, holds no frames, is damaged, or would become one grey
+            level; frames in front of damage come first. If no plugin here decodes its compression.
         StackError: If pydicom is not installed.
 
     Source: DICOM PS3.3, C.7.6.3 and C.11.2.1.2 (windows).
     """
-    header = read_header(path, PIXEL_TAGS)
-    photometric = str(header.get('PhotometricInterpretation', ''))
-    if photometric not in (*GREY, *COLOR):
-        what = f"its photometric interpretation is '{photometric}'." if photometric else 'it holds no frames.'
-        raise DatasetError(path, what, f'Read are {", ".join((*GREY, *COLOR))}. Export it as one of them.')
-    mapping = None
-    for number, stored in enumerate(read_stored(path, header), start=1):
-        if photometric in COLOR:
-            if stored.dtype != np.uint8:
-                raise DatasetError(path, f'color of {stored.dtype}.', 'Export it as 8-bit color, or grey.')
-            yield cv2.cvtColor(stored, cv2.COLOR_RGB2GRAY)  # type: ignore[misc]
-            continue
-        if mapping is None:
-            mapping = find_mapping(path, header, number)
-        yield mapping(stored)
+    with opened(path, PIXEL_TAGS) as header:
+        if is_image_class(header.sop_class) is False:
+            what = f"it is no image, but of the class '{uid_name(header.sop_class)}'."
+            raise DatasetError(path, what, 'Leave it out.')
+        layout = read_layout(header)
+        mapping = None
+        for stored in read_stored(header, layout):
+            if layout.photometric in COLOR:
+                yield cv2.cvtColor(np.ascontiguousarray(stored), cv2.COLOR_RGB2GRAY)  # type: ignore[misc]
+                continue
+            if mapping is None:
+                mapping = find_mapping(header, lambda: stored_range(header, layout))
+                if few_levels(mapping(stored)):
+                    refuse_flattening(header, layout, mapping)
+            yield mapping(stored)
 
 
 def read_groups(path: str | Path) -> Groups:
@@ -137,131 +159,31 @@ def read_groups(path: str | Path) -> Groups:
         DatasetError: If the file is missing, no DICOM or damaged in its header.
         StackError: If pydicom is not installed.
     """
-    header = read_header(path, GROUP_TAGS)
-    keys = [str(header.get(tag) or '') for tag in GROUP_TAGS]
-    patient, study = (
-        hashlib.blake2b(key.encode(), key=KEY, digest_size=16).hexdigest() if key else '' for key in keys[:2]
-    )
-    # As the standard calls it; a file without a class is cut off.
-    kind = getattr(header.file_meta.get('MediaStorageSOPClassUID'), 'name', '')
-    return Groups(patient, study, image=bool(keys[2]) or not kind or 'Image Storage' in kind)
+    with opened(path, GROUP_TAGS) as header:
+        keys = [header.text(tag) for tag in GROUP_TAGS]
+        patient, study = (
+            hashlib.blake2b(key.encode(errors='surrogatepass'), key=KEY, digest_size=16).hexdigest() if key else ''
+            for key in keys[:2]
+        )
+        image = is_image_class(header.sop_class)
+        # Of a class that is private or unknown it is one if it describes pixels; without a class it is cut off.
+        return Groups(patient, study, image=bool(keys[2]) or not header.sop_class if image is None else image)
 
 
-def read_header(path: str | Path, tags: list[str]) -> Any:
-    """Return the attributes of a file that are named.
+def is_image_class(sop_class: str) -> bool | None:
+    """Return whether objects of a class are images; None if the class is not known.
 
-    Raises:
-        DatasetError: If the file is missing, no DICOM or damaged.
-        StackError: If pydicom is not installed.
+    Segmentations, parametric maps and doses have pixels too, but are none: the standard calls the others images.
     """
-    if importlib.util.find_spec('pydicom') is None:
-        raise StackError('pydicom', 'it is not installed, and DICOM files need it.', 'python -m pip install pydicom')
-    import pydicom
-
-    path = Path(path)
-    try:
-        with path.open('rb') as file:
-            start = file.read(PREAMBLE + len(MAGIC))
-    except OSError as error:
-        raise DatasetError(path, f'cannot be read: {error.strerror}.', 'Check the path and its permissions.') from error
-    if start[PREAMBLE:] != MAGIC:
-        what = 'the file is empty.' if not start else 'this is no DICOM file.'
-        raise DatasetError(path, what, COPY_AGAIN)
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
-        for tag in tags:  # Values are parsed on first use.
-            header.get(tag)
-    except Exception as error:  # A damaged file raises almost anything.
-        raise DatasetError(path, f'damaged or cut short: {one_line(error)}.', COPY_AGAIN) from error
-    return header
+    name = uid_name(sop_class)
+    return 'Image Storage' in name if 'Storage' in name else None
 
 
-def number_of_frames(path: str | Path, header: Any) -> int:
-    """Return how many frames a file says it holds; none said means one.
-
-    Raises:
-        DatasetError: If this is no number.
-    """
-    try:
-        return int(header.get('NumberOfFrames') or 1)
-    except (TypeError, ValueError) as error:
-        what = f"its number of frames is '{header.get('NumberOfFrames')}'."
-        raise DatasetError(path, what, COPY_AGAIN) from error
-
-
-def read_stored(path: str | Path, header: Any) -> Iterator[NDArray]:
-    """Yield the stored frames, (H, W) or RGB (H, W, 3), as far as they can be decoded.
-
-    Raises:
-        DatasetError: As :func:`read_frames`.
-    """
-    from pydicom.pixels import get_decoder, iter_pixels
-
-    syntax = header.file_meta.get('TransferSyntaxUID')
-    try:
-        missing = not get_decoder(syntax).is_available
-    except NotImplementedError:
-        missing = True
-    if missing:
-        name = getattr(syntax, 'name', syntax)
-        what = f"nothing installed here decodes its transfer syntax '{name}'."
-        raise DatasetError(path, what, f'`{PLUGINS}`, or convert it, for instance with `gdcmconv --raw` or `dcmdjpeg`.')
-    wanted = number_of_frames(path, header)
-    done = 0
-    frames = iter_pixels(path)
-    while True:
-        try:
-            stored = next(frames)
-        except StopIteration:
-            break
-        except Exception as error:  # As above.
-            what = f'frame {done + 1} of {wanted} cannot be decoded: {one_line(error)}.'
-            raise DatasetError(path, what, f'{COPY_AGAIN} If it is sound, `{PLUGINS}` adds decoders.') from error
-        done += 1
-        yield stored
-    if done < wanted:
-        raise DatasetError(path, f'it holds {done} of the {wanted} frames that it announces.', COPY_AGAIN)
-
-
-def find_mapping(path: str | Path, header: Any, first: int) -> Mapping:
-    """Return how the grey levels of a file come about.
-
-    Args:
-        path: The file, which is read where neither a window nor 8 bits decide.
-        header: Its :data:`PIXEL_TAGS`.
-        first: Number of the frame that asks, for messages.
-
-    Raises:
-        DatasetError: If attributes are no numbers.
-    """
-    try:
-        slope, intercept = number(header, 'RescaleSlope', 1.0), number(header, 'RescaleIntercept', 0.0)
-        center, width = number(header, 'WindowCenter', None), number(header, 'WindowWidth', None)
-        bits = int(header.get('BitsStored') or header.BitsAllocated)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(path, f'damaged attributes at frame {first}: {one_line(error)}.', COPY_AGAIN) from error
-    inverted = str(header.PhotometricInterpretation) == 'MONOCHROME1'
-    function = str(find(header, 'VOILUTFunction') or 'LINEAR')
-    if function not in ('LINEAR', 'LINEAR_EXACT', 'SIGMOID'):
-        what = f"its window function '{function}' is unknown."
-        raise DatasetError(path, what, 'Correct its VOILUTFunction, or remove it.')
-    # The standard asks for a width of at least 1, or above 0 where it is exact; others are a slip of an exporter.
-    if center is not None and width is not None and width >= (1 if function == 'LINEAR' else 1e-9):
-        return Mapping(slope, intercept, function, center, width, inverted)
-    if bits <= 8:
-        lowest = -(1 << (bits - 1)) if header.get('PixelRepresentation') else 0
-        ends = [lowest, lowest + (1 << bits) - 1]
-    else:
-        ends = list(stored_range(path, header))
-    low, high = sorted(slope * end + intercept for end in ends)
-    return Mapping(slope, intercept, 'RANGE', (low + high) / 2, high - low, inverted)
-
-
-def stored_range(path: str | Path, header: Any) -> tuple[int, int]:
+def stored_range(header: Header, layout: Layout) -> tuple[int, int]:
     """Return the lowest and the highest stored value of all frames that can be decoded; at least one can."""
     low, high = [], []
     try:
-        for stored in read_stored(path, header):
+        for stored in read_stored(header, layout):
             low.append(int(stored.min()))
             high.append(int(stored.max()))
     except DatasetError:
@@ -270,33 +192,29 @@ def stored_range(path: str | Path, header: Any) -> tuple[int, int]:
     return min(low), max(high)
 
 
-def find(header: Any, tag: str) -> Any:
-    """Return an attribute of a file, or of the first item of its functional groups that has it; None if none has.
+def few_levels(values: NDArray) -> bool:
+    """Return whether an image has two different values at most."""
+    return int(np.count_nonzero(values == values.min()) + np.count_nonzero(values == values.max())) >= values.size
 
-    Source: DICOM PS3.3, C.7.6.16 (enhanced multi-frame files).
+
+def refuse_flattening(header: Header, layout: Layout, mapping: Mapping) -> None:
+    """Raise if no frame gets more than two grey levels though more values are stored, or one though they differ.
+
+    Raises:
+        DatasetError: If so: the window or the slope of the file is wrong, or a step.
     """
-    if header.get(tag) is not None:
-        return header.get(tag)
-    for name in ('SharedFunctionalGroupsSequence', 'PerFrameFunctionalGroupsSequence'):
-        for item in list(header.get(name) or ())[:1]:
-            for macro in ('FrameVOILUTSequence', 'PixelValueTransformationSequence'):
-                for inner in list(item.get(macro) or ())[:1]:
-                    if inner.get(tag) is not None:
-                        return inner.get(tag)
-    return None
-
-
-def number(header: Any, tag: str, default: Any) -> Any:
-    """Return an attribute as a number, the first of several; the default where there is none."""
-    value = find(header, tag)
-    if value is None or value == '':
-        return default
-    if hasattr(value, '__iter__') and not isinstance(value, str):
-        value = next(iter(value), None)
-    return default if value is None else float(value)
-
-
-def one_line(error: Exception) -> str:
-    """Return the message of a library's error, shortened to a line."""
-    text = ' '.join(str(error).split()).rstrip('.')
-    return text[:197] + '...' if len(text) > 200 else text or type(error).__name__
+    values: set[int] = set()
+    levels: set[int] = set()
+    try:
+        for stored in read_stored(header, layout):
+            frame = mapping(stored)
+            if not few_levels(frame):
+                return
+            levels.update((int(frame.min()), int(frame.max())))
+            if len(values) < 3:
+                values.update(np.unique(stored)[:3].tolist())
+    except DatasetError:  # It is raised again when its frame is reached.
+        pass
+    if len(levels) < min(len(values), 3):
+        what = f'all of it would become {len(levels)} grey level{"s"[: len(levels) - 1]}, though its values differ.'
+        raise DatasetError(header.path, what, 'Correct its window and its rescale slope, or leave it out.')

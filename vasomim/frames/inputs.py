@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from vasomim.errors import DatasetError
-from vasomim.frames.dicom import INDEX_FILE, is_dicom, read_frames, read_groups
+from vasomim.frames.dicom import DICOM_SUFFIXES, find_dicom, passes_for_dicom, read_frames, read_groups
 from vasomim.frames.images import read_grey
 from vasomim.frames.layout import IMAGE_SUFFIXES, existing_folder, series_key, walk
 
-DICOM_SUFFIXES = ('.dcm', '.dicom', '.ima')
 SHOWN = 10  # Names in a line.
 
 
@@ -41,9 +40,10 @@ def list_sources(
     """Find images and DICOM files.
 
     Args:
-        source: A file, or a folder with sub-folders or without. DICOM files are known by their content.
+        source: A file, or a folder with sub-folders or without. DICOM files are known by their content, damaged ones
+            by their names.
         without: A folder to leave out, if it lies below ``source``.
-        not_images: Gets the DICOM files of a folder that are none, such as reports.
+        not_images: Gets the DICOM files of a folder that are none, such as reports, segmentations and doses.
 
     Returns:
         The folder, and the files relative to it, cine series by cine series.
@@ -56,15 +56,12 @@ def list_sources(
         return source.parent, [source.name]
     root = existing_folder(source)
     files = list(walk(root, '', without))
-    names = []
-    for name in files:
-        if is_image(name):
+    names = [name for name in files if is_image(name)]
+    for name in find_dicom(root, (name for name in files if not is_image(name))):
+        if holds_image(root / name):
             names.append(name)
-        elif Path(name).name != INDEX_FILE and is_dicom(root / name):
-            if holds_image(root / name):
-                names.append(name)
-            elif not_images is not None:
-                not_images.append(name)
+        elif not_images is not None:
+            not_images.append(name)
     if not names:
         raise DatasetError(
             root,
@@ -97,11 +94,12 @@ def read_source(root: Path, name: str) -> Iterator[Frame]:
         StackError: If it is DICOM and pydicom is not installed.
     """
     path = root / name
-    if is_image(name) or not is_dicom(path):
-        yield Frame(name, None, os.path.splitext(name)[0] + '.png', read_grey(path))
-        return
     stem, ending = os.path.splitext(name)
-    stem = stem if ending.lower() in DICOM_SUFFIXES else name  # Names such as 1.2.840.10008 have no ending.
+    if not passes_for_dicom(path):
+        yield Frame(name, None, stem + '.png', read_grey(path))
+        return
+    if ending.lower() not in (*DICOM_SUFFIXES, *IMAGE_SUFFIXES):
+        stem = name  # Names such as 1.2.840.10008 have no ending.
     first = None
     try:
         for number, pixels in enumerate(read_frames(path)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -54,12 +55,12 @@ def list_images(root: str | Path, anatomy_suffix: str = ANATOMY_SUFFIX, without:
 
 def no_image(root: Path, files: list[str]) -> DatasetError:
     """Return the error for a folder without an image; where it holds DICOM files, the cure makes frames of them."""
-    from vasomim.frames.dicom import is_dicom
+    from vasomim.frames.dicom import find_dicom
 
     endings = Counter(os.path.splitext(file)[1].lower() or 'no ending' for file in files)
     kinds = ', '.join(f'{ending}: {number}' for ending, number in endings.most_common(5))
     what = f'no image here, but {len(files)} other files ({kinds}).' if files else 'the folder is empty.'
-    if any(is_dicom(root / file) for file in files[:FILES_LOOKED_INTO]):
+    if find_dicom(root, files[:FILES_LOOKED_INTO]):
         cure = f'`vasomim prepare pretrain dicom {root} data/mine --name mine` makes frames of DICOM files.'
     else:
         cure = f'Name a folder with frames as {", ".join(IMAGE_SUFFIXES)}, in sub-folders or not.'
@@ -142,6 +143,14 @@ def maps_beside(root: str | Path, anatomy_suffix: str = ANATOMY_SUFFIX) -> Path:
     if root.is_symlink() or root.name in ('', '..'):
         root = root.resolve()
     return root.with_name(root.name + anatomy_suffix)
+
+
+def composed(name: str) -> str:
+    """Return a name with its letters and accents as one character each, by which names are compared.
+
+    macOS stores file names with the accents apart; lists and annotation files hold them composed. Both look the same.
+    """
+    return unicodedata.normalize('NFC', name)
 
 
 def series_key(name: str) -> tuple[str, int, str]:

@@ -11,13 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from vasomim.errors import DatasetError
+from vasomim.errors import DatasetError, printable
 from vasomim.frames.images import read_grey
 from vasomim.frames.layout import list_images
-from vasomim.prepare.coco import check_used, load_coco
+from vasomim.prepare.coco import check_used, load_coco, wrong_boxes
 from vasomim.prepare.grouping import series
 from vasomim.prepare.plan import SPLITS
-from vasomim.prepare.prepared import boxes_path, image_path, mask_path, read_description, read_split
+from vasomim.prepare.prepared import (
+    boxes_path,
+    hash_names,
+    image_path,
+    mask_path,
+    read_description,
+    read_split,
+    split_path,
+)
 from vasomim.prepare.published import FRAMES, INSTANCES
 from vasomim.prepare.similarity import SIDE, THRESHOLD, describe_frame, describe_frames, similar_pairs
 
@@ -44,7 +52,8 @@ class OpenSet:
 
 def some(places: Sequence[object], shown: int = 3) -> str:
     """Return the number of places and the first of them: '12: a, b, c, ...'."""
-    return f'{len(places)}: {", ".join(map(str, places[:shown]))}{", ..." if len(places) > shown else ""}'
+    first = ', '.join(printable(place) for place in places[:shown])
+    return f'{len(places)}: {first}{", ..." if len(places) > shown else ""}'
 
 
 def check_set(root: Path, findings: Findings, partial: bool = False, report: Report | None = None) -> OpenSet | None:
@@ -80,7 +89,10 @@ def check_set(root: Path, findings: Findings, partial: bool = False, report: Rep
 
 
 def check_splits(opened: OpenSet, findings: Findings) -> None:
-    """Check that no frame lies in two splits, no split is empty, and no series lies on two sides."""
+    """Check that lists are those prepared, and that no split is empty and no frame or series lies in two."""
+    for split, digest in opened.description.get('lists', {}).items():
+        if split in opened.names and hash_names(opened.names[split]) != digest:
+            findings.errors.append(f'{split_path(opened.root, split)}: it is not the list that was prepared.')
     for first, second in combinations(SPLITS, 2):
         both = sorted(set(opened.names[first]) & set(opened.names[second]))
         if both:
@@ -189,25 +201,12 @@ def check_boxes(opened: OpenSet, split: str, findings: Findings) -> None:
     if listed != set(opened.names[split]):
         odd = sorted(listed ^ set(opened.names[split]))
         findings.errors.append(f'{path}: frames either in it or in the list of the split, not in both, {some(odd)}')
-    sizes = {image['id']: (image['width'], image['height']) for image in content['images']}
-    wrong = [
-        entry['id']
-        for entry in content['annotations']
-        if entry['image_id'] not in sizes or not fits(entry.get('bbox', ()), *sizes[entry['image_id']])
-    ]
+    wrong = wrong_boxes(content)
     if wrong:
         findings.errors.append(f'{path}: boxes without size, outside their image or of no image, ids {some(wrong)}')
-    bare = set(sizes) - {entry['image_id'] for entry in content['annotations']}
+    bare = {image['id'] for image in content['images']} - {entry['image_id'] for entry in content['annotations']}
     if bare:
         findings.warnings.append(f'{path}: {len(bare)} frames without a box.')
-
-
-def fits(box: Sequence[float], width: int, height: int) -> bool:
-    """Return whether a box lies inside an image of this size and is at least a pixel wide and high."""
-    if len(box) != 4:
-        return False
-    left, top, wide, high = box
-    return min(wide, high) >= 1 and min(left, top) >= 0 and left + wide <= width + 1e-6 and top + high <= height + 1e-6
 
 
 @dataclass(frozen=True)

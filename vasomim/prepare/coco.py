@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from vasomim.errors import DatasetError, did_you_mean
-from vasomim.frames.layout import walk
+from vasomim.files import read_json
+from vasomim.frames.layout import composed, is_image, walk
+from vasomim.frames.limits import MOST_PIXELS
+from vasomim.prepare.instances import read_instance
 from vasomim.prepare.plan import Instance, Repairs
-from vasomim.prepare.polygons import read_instance
+
+NEEDED = {
+    'images': ('id', 'file_name', 'width', 'height'),
+    'annotations': ('id', 'image_id', 'category_id'),
+    'categories': ('id', 'name'),
+}
+"""What the entries of each list of a COCO file hold."""
+
+CROWDS = {'': False, '0': False, '0.0': False, 'false': False, '1': True, '1.0': True, 'true': True}
 
 
 @dataclass(frozen=True)
@@ -38,29 +48,16 @@ def load_coco(path: Path) -> dict[str, Any]:
     Raises:
         DatasetError: If it cannot be read, is not JSON, lacks a list, or repeats the id of an image or a category.
     """
-    try:
-        content = json.loads(path.read_text(encoding='utf-8-sig'))  # Windows tools mark UTF-8.
-    except OSError as error:
-        raise DatasetError(path, f'cannot be read: {error.strerror}.', 'Unpack the archive again.') from error
-    except ValueError as error:
-        raise DatasetError(path, f'not valid JSON: {error}.', 'Unpack or download the archive again.') from error
-    for key in ('images', 'annotations', 'categories'):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+    content: dict[str, Any] = read_json(path, DatasetError, 'Unpack or download the archive again.')
+    for key, needed in NEEDED.items():
+        if not isinstance(content.get(key), list):
             raise DatasetError(path, f"no COCO file: it has no list '{key}'.", 'Export the annotations as COCO JSON.')
-        needed = {
-            'images': ('id', 'file_name', 'width', 'height'),
-            'annotations': ('id', 'image_id', 'category_id'),
-            'categories': ('id', 'name'),
-        }[key]
         for entry in content[key]:
             lacking = [name for name in needed if not isinstance(entry, dict) or name not in entry]
             if lacking:
                 raise DatasetError(path, f"an entry of '{key}' has no '{lacking[0]}'.", 'Export the file again.')
             for name in needed:
-                check_id(path, key, name, entry[name])
-            if key == 'images' and not all(is_length(entry[side]) for side in ('width', 'height')):
-                what = f'{entry["file_name"]} has the size {entry["width"]} x {entry["height"]}.'
-                raise DatasetError(path, what, 'Width and height are numbers of pixels; export the file again.')
+                check_value(path, key, name, entry)
         twice = repeated_ids(content[key])
         if twice and key != 'annotations':  # Those are numbered anew; nothing refers to them.
             what = f"{len(twice)} ids stand more than once in '{key}' (first: {twice[0]})."
@@ -68,23 +65,43 @@ def load_coco(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_id(path: Path, key: str, name: str, value: Any) -> None:
-    """Check the kind of an id: those of categories are whole numbers, others may be texts as well.
+def check_value(path: Path, key: str, name: str, entry: Mapping[str, Any]) -> None:
+    """Check the kind of a value: ids of categories are whole numbers, others may be texts as well; names are texts.
 
     Raises:
         DatasetError: If it is of another kind.
     """
-    if name not in ('id', 'image_id', 'category_id'):
-        return
-    of_category = name == 'category_id' or (key == 'categories' and name == 'id')
-    if isinstance(value, bool) or not isinstance(value, int if of_category else int | float | str):
-        what = f"an entry of '{key}' has the {name} {value!r}."
-        raise DatasetError(path, what, 'Ids are whole numbers; export the file again.')
+    value = entry[name]
+    if name in ('width', 'height'):
+        sound, cure = is_length(value), 'Width and height are numbers of pixels; export the file again.'
+    elif name in ('file_name', 'name'):
+        whole = isinstance(value, int) and not isinstance(value, bool) and name == 'name'
+        sound, cure = whole or (isinstance(value, str) and bool(value.strip())), 'Names are texts; correct it.'
+    else:
+        of_category = name == 'category_id' or (key == 'categories' and name == 'id')
+        sound = not isinstance(value, bool) and isinstance(value, int if of_category else int | float | str)
+        cure = 'Ids are whole numbers; export the file again.'
+    if not sound:
+        which = f"the image '{entry['file_name']}'" if name in ('width', 'height') else f"an entry of '{key}'"
+        raise DatasetError(path, f'{which} has the {name} {value!r}.', cure)
 
 
 def is_length(value: Any) -> bool:
-    """Return whether a value is a number of pixels."""
-    return isinstance(value, int | float) and value > 0 and value == int(value)
+    """Return whether a value is a number of pixels that an image may have."""
+    return isinstance(value, int | float) and 0 < value <= MOST_PIXELS and value == int(value)
+
+
+def is_crowd(entry: Mapping[str, Any], place: str) -> bool:
+    """Return whether an annotation is one outline of many objects; exporters write numbers, truth values or texts.
+
+    Raises:
+        DatasetError: If ``iscrowd`` is none of these.
+    """
+    value = entry.get('iscrowd')
+    text = '' if value is None else str(value).strip().lower()
+    if text not in CROWDS:
+        raise DatasetError(place, f'its iscrowd is {value!r}.', 'Write 0, or 1 for an outline of many objects.')
+    return CROWDS[text]
 
 
 def repeated_ids(entries: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -129,12 +146,36 @@ def check_used(path: Path, content: Mapping[str, Any]) -> None:
         raise DatasetError(path, what, 'Add the category to the file, or correct the annotations.')
 
 
+def wrong_boxes(content: Mapping[str, Any]) -> list[Any]:
+    """Return the ids of the annotations of a prepared set that have no image, or no box inside it."""
+    sizes = {image['id']: (image['width'], image['height']) for image in content['images']}
+    return [
+        entry['id']
+        for entry in content['annotations']
+        if entry['image_id'] not in sizes or not fits(entry.get('bbox'), *sizes[entry['image_id']])
+    ]
+
+
+def fits(box: Any, width: int, height: int) -> bool:
+    """Return whether a box lies inside an image of this size and is at least a pixel wide and high."""
+    if not isinstance(box, list) or len(box) != 4 or any(type(side) not in (int, float) for side in box):
+        return False
+    left, top, wide, high = box
+    if max(box) > MOST_PIXELS:  # Before whole numbers of any length are added to others.
+        return False
+    return min(wide, high) >= 1 and min(left, top) >= 0 and left + wide <= width + 1e-6 and top + high <= height + 1e-6
+
+
 def place_of(name: str, here: Collection[str]) -> str:
     """Return which of the files in ``here`` a ``file_name`` means; itself, with forward slashes, if none.
 
     Exporters begin it at the folder of the images, above that folder, or at the root of their own disk.
+
+    Args:
+        name: The entry.
+        here: Paths of files, their letters composed.
     """
-    parts = name.replace('\\', '/').split('/')
+    parts = composed(name).replace('\\', '/').split('/')
     places = ('/'.join(parts[start:]) for start in range(len(parts)))
     return next((place for place in places if place in here), '/'.join(parts))
 
@@ -147,6 +188,7 @@ def read_coco(
     repairs: Repairs,
     skip_missing: bool = False,
     label: str | None = None,
+    painted: bool = True,
 ) -> list[CocoImage]:
     """Return the images of a COCO file with their instances.
 
@@ -158,6 +200,7 @@ def read_coco(
         repairs: Gets what was changed.
         skip_missing: Whether images that are not on disk are left out instead of being an error.
         label: Names the file in the list of repairs.
+        painted: Whether masks are made of the outlines; if not, boxes are enough.
 
     Raises:
         DatasetError: If images are missing on disk, an annotation cannot be understood, or no object is left.
@@ -169,7 +212,7 @@ def read_coco(
     by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for entry in content['annotations']:
         by_image[entry['image_id']].append(entry)
-    here = set(walk(folder, '')) if folder.is_dir() else set()
+    here = {composed(file): file for file in walk(folder, '')} if folder.is_dir() else {}
     names = [place_of(str(image['file_name']), here) for image in content['images']]
     missing = [name for name in names if name not in here]
     if missing and not skip_missing:
@@ -177,8 +220,8 @@ def read_coco(
         raise DatasetError(path, what, 'Unpack the archive again, or pass --skip-missing to leave them out.')
     for name in missing:
         repairs.add('images missing on disk left out', f'{label} {name}')
-    for name in sorted(here - set(names)):
-        repairs.add('files beside the images without an entry left out', f'{label} {name}')
+    for name in sorted(file for file in here.keys() - set(names) if is_image(Path(file))):
+        repairs.add('images without an entry left out', f'{label} {name}')
     found = []
     for image, name in zip(content['images'], names, strict=True):
         entries = by_image.pop(image['id'], [])
@@ -192,13 +235,13 @@ def read_coco(
             if category is None:
                 repairs.add('annotations of other classes left out', place)
                 continue
-            if entry.get('iscrowd'):  # One outline of many objects, which is none of them.
+            if is_crowd(entry, place):  # It is none of the objects.
                 repairs.add('annotations of crowds left out', place)
                 continue
-            instance = read_instance(entry, category, width, height, place, repairs)
+            instance = read_instance(entry, category, width, height, place, repairs, painted)
             if instance is not None:
                 instances.append(instance)
-        found.append(CocoImage(folder / name, name, (width, height), tuple(instances)))
+        found.append(CocoImage(folder / here[name], name, (width, height), tuple(instances)))
     for entry in (entry for entries in by_image.values() for entry in entries):
         place = f'{label} annotation {entry["id"]}'
         repairs.add('annotations of images that are not listed left out', place)

@@ -10,7 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vasomim.errors import DatasetError, printable
+
 SPLITS = ('train', 'val', 'test')
+
+LONGEST_NAME = 255  # Bytes of a file's name on common file systems.
 
 Box = tuple[float, float, float, float]
 """Left, top, width and height in pixels; (0, 0) is the corner of the image, not the center of its first pixel."""
@@ -53,6 +57,27 @@ class Frame:
     size: tuple[int, int] | None = None
     side: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a name before work is spent on the set.
+
+        Raises:
+            DatasetError: If it does not fit into a line of a list or into a file's name.
+        """
+        fault = fault_of_name(self.name)
+        if fault:
+            raise DatasetError(self.image, f"the frame's name {fault}.", 'Rename the file, and where it is listed.')
+
+
+def fault_of_name(name: str) -> str:
+    """Return why a frame cannot have a name: lists hold one a line, as UTF-8; '' if it can."""
+    if name.splitlines() != [name]:
+        return 'holds a line break' if name else 'is empty'
+    try:
+        length = len(f'{name}.png'.encode())
+    except UnicodeEncodeError:
+        return 'is not UTF-8'
+    return f'would have {length} bytes, and a name has {LONGEST_NAME} at most' if length > LONGEST_NAME else ''
+
 
 class Repairs:
     """What was changed or left out, by kind, each with its place: counted, listed, stored beside the data."""
@@ -62,7 +87,7 @@ class Repairs:
 
     def add(self, kind: str, place: str) -> None:
         """Record one repair: ``kind`` is what was done, in words; ``place`` names the file and object."""
-        self.places[kind].append(place)
+        self.places[kind].append(printable(place))  # It is printed, and stored as JSON.
 
     def update(self, other: Repairs) -> None:
         """Take over the repairs of another record."""

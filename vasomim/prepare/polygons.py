@@ -17,45 +17,7 @@ ROUNDING = 0.05
 LEAST_AREA = 1e-6
 """Square pixels; what lies on a line has less, though rounding seldom leaves it at exactly 0."""
 
-LEAST_OVERLAP = 0.5
-"""IoU of a box with its polygons; those of ARCADE agree to the last decimal."""
-
 Points = NDArray[np.float64]
-
-
-def read_instance(
-    entry: dict[str, Any], category: int, width: int, height: int, place: str, repairs: Repairs
-) -> Instance | None:
-    """Turn one COCO annotation into an instance inside its image.
-
-    Args:
-        entry: The annotation, with ``segmentation`` (polygons), ``bbox``, or both.
-        category: Its class, 1 to K.
-        width: Of the image.
-        height: Of the image.
-        place: Names the annotation in errors and repairs.
-        repairs: Gets what was changed.
-
-    Returns:
-        The instance, or None if nothing of it lies inside the image; ``repairs`` says why.
-
-    Raises:
-        DatasetError: If the outline is no list of polygons, or coordinates are no finite numbers.
-    """
-    published = entry.get('segmentation') or []
-    polygons = read_polygons(published, width, height, place, repairs)
-    if published and not polygons:
-        repairs.add('instances without a usable polygon left out', place)
-        return None
-    given = read_box(entry.get('bbox'), width, height, place, repairs)
-    around = box_of(polygons) if polygons else None
-    if around is not None and (given is None or iou(given, around) < LEAST_OVERLAP):
-        repairs.add('boxes made again from their polygons', place)
-        given = read_box(around, width, height, place, repairs)
-    if given is None:
-        repairs.add('instances without a usable box left out', place)
-        return None
-    return Instance(category, given, polygons)
 
 
 def read_polygons(
@@ -103,7 +65,8 @@ def read_box(box: Any, width: int, height: int, place: str, repairs: Repairs) ->
         return None
     numbers = finite(box, place)
     if numbers.size != 4:
-        raise DatasetError(place, f'its box has {numbers.size} numbers.', 'Give left, top, width and height.')
+        what, cure = f'its box has {numbers.size} numbers.', 'Give left, top, width and height of upright boxes.'
+        raise DatasetError(place, what, cure)
     left, top, wide, high = numbers.tolist()
     if wide <= 0 or high <= 0:
         repairs.add('boxes without a size', place)
@@ -130,7 +93,7 @@ def finite(values: Any, place: str) -> NDArray[np.float64]:
     """
     try:
         numbers = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.array([np.nan])
     if numbers.ndim != 1 or not np.isfinite(numbers).all():
         raise DatasetError(place, 'a coordinate is no finite number.', 'Correct it in the annotation file.')
@@ -150,16 +113,6 @@ def box_of(polygons: Sequence[Points]) -> Box:
     points = np.concatenate(polygons)
     (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
     return left, top, right - left, bottom - top
-
-
-def iou(first: Box, second: Box) -> float:
-    """Return the intersection over union of two boxes of positive size, in [0, 1]."""
-    sides = (
-        min(first[axis] + first[axis + 2], second[axis] + second[axis + 2]) - max(first[axis], second[axis])
-        for axis in (0, 1)
-    )
-    common = np.prod([max(side, 0.0) for side in sides])
-    return float(common / (first[2] * first[3] + second[2] * second[3] - common))
 
 
 def clip(points: Points, width: int, height: int) -> Points:

@@ -1,7 +1,8 @@
 """Write the frames of a source into the merged layout, on all cores and continuing where a run stopped.
 
-``DST/NAME/*.png`` holds the frames, ``DST/NAME.csv`` the manifest. ``DST/.NAME.journal`` is what a run remembers: a
-line for each job that is done, so that a job is done in full or again. A job whose files have changed is done anew.
+``DST/NAME/*.png`` holds the frames, ``DST/NAME.csv`` the manifest. ``DST/.NAME.journal`` is what a run remembers, see
+:mod:`vasomim.prepare.journal`. A job whose files have changed is done anew, and so is one with damaged files: a decoder
+may have been installed since.
 """
 
 from __future__ import annotations
@@ -9,52 +10,48 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from vasomim.errors import DatasetError
-from vasomim.files import write_whole
+from vasomim.errors import DatasetError, StorageError, printable
+from vasomim.files import read_text, write_whole
 from vasomim.frames.layout import ANATOMY_SUFFIX, series_key
 from vasomim.prepare.anatomy_maps import prepare_process
 from vasomim.prepare.cines import read_unit
+from vasomim.prepare.journal import (
+    FILE_NAME,
+    Done,
+    Row,
+    State,
+    hash_of,
+    line_of,
+    read_journal,
+    stamp_of,
+    state_of,
+    unit_id,
+    write_journal,
+)
 from vasomim.prepare.sources import Unit
 from vasomim.prepare.thinning import Rule, Thinner
 from vasomim.prepare.write import encode
 
-VERSION = 1  # Raised when the same source gives other files.
-CHUNK = 64  # Images of a job, where they need not be compared: few enough for a progress bar that moves.
-AGAIN = 'Free some space or choose another DST; the same command then continues.'
+VERSION = 3  # Raised when the same source gives other files, or the journal other lines.
+CHUNK = 64  # Jobs of one image that a process takes at a time: few enough for a progress bar that moves.
 
 COLUMNS = ('source', 'patient', 'series', 'frame', 'file', 'sha256', 'origin')
 """Of a manifest. ``patient`` is the study in CoronaryDominance; ``origin`` is the path in the source, and empty for
 DICOM, whose paths may name patients."""
 
-
-@dataclass(frozen=True)
-class Row:
-    """A frame that could be read: the unit of its job, its number there, and either its hash or why it was left out."""
-
-    unit: int
-    frame: int
-    file: str
-    sha256: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Done:
-    """What came of a job: frames, and (path in the source, message) of what was damaged."""
-
-    rows: list[Row] = field(default_factory=list)
-    damaged: list[tuple[str, str]] = field(default_factory=list)
+FORMULA = tuple("=+-@'\uff1d\uff0b\uff0d\uff20")
+"""With what a cell begins that a spreadsheet would calculate, the last four in East Asian ones; the apostrophe says
+that it is a text."""
 
 
 def write_frames(
@@ -79,27 +76,24 @@ def write_frames(
         What came of all jobs, of this run and of those before, in the order of the units.
 
     Raises:
-        DatasetError: If DST holds something else under this name, cannot be written, or a process dies.
+        DatasetError: If DST holds something else under this name, or a process dies.
+        StorageError: If DST cannot be written.
     """
     folder, journal = root / name, root / f'.{name}.journal'
     plan = list(divide(units, rule))
+    ids = [unit_id(unit) for unit in units]
+    keys = [tuple(ids[part.start : part.stop]) for part in plan]
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        marks = [job_mark(units[part.start : part.stop]) for part in plan]
-        known = open_journal(journal, folder, rule_mark(rule), set(marks))
+        known = open_journal(journal, folder, rule_mark(rule), units, ids, set(keys), processes)
         here = set(os.listdir(folder))
-        # What gave nothing but damage is tried again: a decoder may have been installed since.
-        known = {
-            mark: job
-            for mark, job in known.items()
-            if (job.rows or not job.damaged) and all(row.reason or row.file in here for row in job.rows)
-        }
-        left = [k for k, mark in enumerate(marks) if mark not in known]
+        left = [k for k, key in enumerate(keys) if not is_done(known.get(key), here)]
         finished = len(units) - sum(len(plan[k]) for k in left)
         with journal.open('a', encoding='utf-8') as lines:
             for k, result in run_jobs(units, plan, left, folder, rule, processes):
-                known[marks[k]] = result
-                lines.write(line_of(marks[k], result))
+                before = known.get(keys[k])
+                remove_frames(folder, before.files - result.files if before else ())
+                known[keys[k]] = result
+                lines.write(line_of(result))
                 lines.flush()
                 finished += len(plan[k])
                 if report:
@@ -107,24 +101,32 @@ def write_frames(
         for path in folder.glob('*.part'):  # Of a run that was killed.
             path.unlink()
     except OSError as error:
-        raise DatasetError(error.filename or folder, f'cannot be written: {error.strerror}.', AGAIN) from error
+        raise StorageError.of(error.filename or folder, error) from error
     everything = Done()
-    for part, mark in zip(plan, marks, strict=True):
-        everything.rows.extend(replace(row, unit=row.unit + part.start) for row in known[mark].rows)
-        everything.damaged.extend(known[mark].damaged)
+    for part, key in zip(plan, keys, strict=True):
+        everything.rows.extend(replace(row, unit=row.unit + part.start) for row in known[key].rows)
+        everything.damaged.extend(known[key].damaged)
     return everything
 
 
+def is_done(job: Done | None, here: set[str]) -> bool:
+    """Return whether a job was done without damage, and its frames are there."""
+    return job is not None and not job.damaged and job.files <= here
+
+
 def divide(units: Sequence[Unit], rule: Rule) -> Iterator[range]:
-    """Yield the units of each job: those that are compared with each other stay in one."""
-    if rule.threshold is not None and rule.across:
+    """Yield the units of each job: those that are compared with each other stay in one, others are alone."""
+    if rule.threshold is None:
+        yield from (range(k, k + 1) for k in range(len(units)))
+        return
+    if rule.across:
         yield range(len(units))
         return
     start = 0
-    for (kind, _), group in groupby(units, lambda unit: (unit.kind, unit.series if rule.threshold is not None else '')):
+    for (kind, _), group in groupby(units, lambda unit: (unit.kind, unit.series)):
         end = start + sum(1 for _ in group)
-        step = 1 if kind != 'image' else CHUNK if rule.threshold is None else end - start
-        yield from (range(first, min(first + step, end)) for first in range(start, end, step))
+        step = end - start if kind == 'image' else 1
+        yield from (range(first, first + step) for first in range(start, end, step))
         start = end
 
 
@@ -134,63 +136,82 @@ def rule_mark(rule: Rule) -> str:
     return hashlib.sha256(repr((VERSION, rule.threshold, rule.across, tests)).encode()).hexdigest()
 
 
-def job_mark(units: Sequence[Unit]) -> str:
-    """Return a hash of what decides the frames of a job: its files, by their paths and sizes, and their names.
-
-    Dates are left out: an archive that is unpacked again gives its files new ones.
-    """
-    digest = hashlib.sha256()
-    for unit in units:
-        size = unit.path.stat().st_size if unit.path.is_file() else -1
-        digest.update(repr((unit.kind, unit.stem, unit.place, unit.series, size)).encode())
-    return digest.hexdigest()
-
-
-def line_of(mark: str, job: Done) -> str:
-    """Return the line of the journal for a job."""
-    return json.dumps([mark, [astuple(row) for row in job.rows], job.damaged], ensure_ascii=False) + '\n'
-
-
-def open_journal(journal: Path, folder: Path, rule: str, marks: set[str]) -> dict[str, Done]:
-    """Return the jobs that are done, by their marks, and make the journal and the folder where there are none.
+def open_journal(
+    journal: Path,
+    folder: Path,
+    rule: str,
+    units: Sequence[Unit],
+    ids: Sequence[str],
+    keys: set[tuple[str, ...]],
+    processes: int,
+) -> dict[tuple[str, ...], Done]:
+    """Return the jobs whose files are still those that were read, and make journal and folder where there are none.
 
     Args:
         journal: The file, whose first line is ``rule``.
         folder: The frames.
         rule: Mark of what is left out.
-        marks: Those of the jobs that there are now. Frames and maps of other jobs, whose files have changed or are
-            gone, are removed.
+        units: The files that there are now.
+        ids: Those of ``units``.
+        keys: Those of the jobs that there are now. Frames and maps of other jobs, whose files have changed or are gone,
+            are removed.
+        processes: How many files are compared at a time.
 
     Raises:
-        DatasetError: If the folder holds something else, or nothing of it is of these jobs.
+        DatasetError: If the folder holds something else, or nothing of it is of these files.
     """
-    first_line = json.dumps(rule) + '\n'
-    if not journal.is_file():
+    if not journal.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DatasetError(folder, 'exists and is no prepared source.', 'Choose another DST, or another --name.')
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(journal, first_line.encode())
+        write_journal(journal, rule, ())
         return {}
-    data = journal.read_bytes()
-    whole = data[: data.rfind(b'\n') + 1].decode('utf-8')  # The last line may have been cut by a kill.
-    known = {}
-    for line in whole.split('\n')[1:-1]:
-        mark, rows, damaged = json.loads(line)
-        known[mark] = Done([Row(*row) for row in rows], [(place, message) for place, message in damaged])
-    gone = known.keys() - marks
-    if not whole.startswith(first_line) or (known and len(gone) == len(known)):
-        what = 'it holds frames prepared from other data or with other options.'
+    recorded, tidy = read_journal(journal, folder, rule)
+    states = {state.id: state for job in recorded.values() for state in job.states}
+    same = unchanged(units, ids, states, processes)
+    if any(job.rows for job in recorded.values()) and not same:
+        what = 'it holds frames prepared from other data.'
         cure = f'Choose another DST, or delete this folder, its maps and {journal.name} first.'
         raise DatasetError(folder, what, cure)
-    maps = folder.with_name(folder.name + ANATOMY_SUFFIX)
-    for mark in gone:
-        for row in known.pop(mark).rows:
-            for place in (folder, maps):
-                (place / row.file).unlink(missing_ok=True)
-    if gone or len(whole.encode()) < len(data):
-        write_whole(journal, (first_line + ''.join(line_of(mark, job) for mark, job in known.items())).encode())
+    known = {
+        key: replace(job, states=[same[state.id] for state in job.states])
+        for key, job in recorded.items()
+        if key in keys and same.keys() >= set(key)
+    }
+    for key in recorded.keys() - known.keys():
+        remove_frames(folder, recorded[key].files)
+    if not tidy or known != recorded:
+        write_journal(journal, rule, known.values())
     folder.mkdir(parents=True, exist_ok=True)
     return known
+
+
+def unchanged(
+    units: Sequence[Unit], ids: Sequence[str], states: Mapping[str, State], processes: int
+) -> dict[str, State]:
+    """Return the states of the files that have the content they had; those with a new date are read for it."""
+    same: dict[str, State] = {}
+    doubtful: list[tuple[Path, State]] = []
+    for unit, name in zip(units, ids, strict=True):
+        stamp, state = stamp_of(unit.path), states.get(name)
+        if stamp is None or state is None or stamp[0] != state.size:
+            continue
+        if stamp[1] == state.time:
+            same[name] = state
+        else:
+            doubtful.append((unit.path, replace(state, time=stamp[1])))
+    with ThreadPoolExecutor(processes) as pool:
+        digests = pool.map(hash_of, (path for path, _ in doubtful))
+        found = (state for (_, state), digest in zip(doubtful, digests, strict=True) if digest == state.sha256)
+        return same | {state.id: state for state in found}
+
+
+def remove_frames(folder: Path, files: Iterable[str]) -> None:
+    """Remove frames and their maps, the maps first: a map without its frame would be taken for that of the next."""
+    maps = folder.with_name(folder.name + ANATOMY_SUFFIX)
+    for file in files:
+        (maps / file).unlink(missing_ok=True)
+        (folder / file).unlink(missing_ok=True)
 
 
 def run_jobs(
@@ -205,11 +226,15 @@ def run_jobs(
     if not left:
         return
     context = multiprocessing.get_context('spawn')  # As in anatomy_maps.
-    pool = ProcessPoolExecutor(min(processes, len(left)), context, initializer=prepare_process)
+    batches = list(batch(units, plan, left))
+    pool = ProcessPoolExecutor(min(processes, len(batches)), context, initializer=prepare_process)
     try:
-        futures = {pool.submit(write_job, units[plan[k].start : plan[k].stop], folder, rule): k for k in left}
+        futures = {}
+        for numbers in batches:
+            jobs = [units[plan[k].start : plan[k].stop] for k in numbers]
+            futures[pool.submit(write_jobs, jobs, folder, rule)] = numbers
         for future in as_completed(futures):
-            yield futures.pop(future), future.result()
+            yield from zip(futures.pop(future), future.result(), strict=True)
     except BrokenProcessPool as error:
         raise DatasetError(
             folder,
@@ -220,15 +245,41 @@ def run_jobs(
         pool.shutdown(cancel_futures=True)
 
 
+def batch(units: Sequence[Unit], plan: Sequence[range], left: Sequence[int]) -> Iterator[list[int]]:
+    """Yield jobs that a process takes at a time: single images together, others alone."""
+    images: list[int] = []
+    for k in left:
+        if len(plan[k]) > 1 or units[plan[k].start].kind != 'image':
+            yield [k]
+            continue
+        images.append(k)
+        if len(images) == CHUNK:
+            yield images
+            images = []
+    if images:
+        yield images
+
+
+def write_jobs(jobs: Sequence[Sequence[Unit]], folder: Path, rule: Rule) -> list[Done]:
+    """Write the frames of jobs; see :func:`write_job`."""
+    return [write_job(units, folder, rule) for units in jobs]
+
+
 def write_job(units: Sequence[Unit], folder: Path, rule: Rule) -> Done:
-    """Write the frames of the units of a job.
+    """Write the frames of the units of a job; those that are there with the same bytes are kept, and so are their maps.
 
     Raises:
-        OSError: If a frame cannot be written.
+        StorageError: If a frame cannot be written.
     """
     done = Done()
     thinner = Thinner(rule, most=len(units))
     for number, unit in enumerate(units):
+        try:
+            done.states.append(state_of(unit))
+        except DatasetError as error:
+            done.states.append(State(unit_id(unit), -1, 0, ''))
+            done.damaged.append((unit.place, fault_of(error)))
+            continue
         frames = read_unit(unit)
         frame = 0
         while True:
@@ -237,10 +288,10 @@ def write_job(units: Sequence[Unit], folder: Path, rule: Rule) -> Done:
             except StopIteration:
                 break
             except DatasetError as error:
-                done.damaged.append((unit.place, f'{error.what} {error.cure}'))
+                done.damaged.append((unit.place, fault_of(error)))
                 break
             if isinstance(pixels, DatasetError):
-                done.damaged.append((unit.place, f'{pixels.what} {pixels.cure}'))
+                done.damaged.append((unit.place, fault_of(pixels)))
             else:
                 file = f'{unit.stem}.png' if unit.kind == 'image' else f'{unit.stem}_{frame:05d}.png'
                 reason = thinner.reason(pixels, unit.series)
@@ -248,10 +299,24 @@ def write_job(units: Sequence[Unit], folder: Path, rule: Rule) -> Done:
                 if not reason:
                     data = encode(pixels)
                     digest = hashlib.sha256(data).hexdigest()
-                    write_whole(folder / file, data, sync=False)
+                    put_frame(folder, file, data)
                 done.rows.append(Row(number, frame, file, digest, reason))
             frame += 1
     return done
+
+
+def fault_of(error: DatasetError) -> str:
+    """Return what is wrong with a file, as it is stored and printed."""
+    return printable(f'{error.what} {error.cure}')
+
+
+def put_frame(folder: Path, file: str, data: bytes) -> None:
+    """Write a frame, unless it is there already; a map of another frame of this name is removed first."""
+    path = folder / file
+    if path.is_file() and path.read_bytes() == data:
+        return
+    remove_frames(folder, [file])
+    write_whole(path, data, sync=False)
 
 
 def kept_rows(units: Sequence[Unit], done: Done, name: str) -> list[dict[str, str]]:
@@ -285,27 +350,34 @@ def write_manifest(rows: Sequence[dict[str, str]], root: Path, name: str) -> Non
     """Write the manifest of a source, which says that its preparation is finished.
 
     Raises:
-        OSError: If it cannot be written.
+        StorageError: If it cannot be written.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator='\n')
     writer.writeheader()
-    writer.writerows(rows)
-    write_whole(manifest_path(root, name), text.getvalue().encode())
+    writer.writerows({column: as_text(cell) for column, cell in row.items()} for row in rows)
+    write_whole(manifest_path(root, name), text.getvalue())
+
+
+def as_text(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula: names of files may begin like one."""
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
 def read_manifest(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a manifest.
+    """Return the rows of a manifest, their cells as they were before :func:`as_text`.
 
     Raises:
         DatasetError: If it cannot be read, or has other columns.
     """
     cure = 'Prepare the source again: the same command finishes what is missing.'
     try:
-        with path.open(encoding='utf-8', newline='') as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.DictReader(io.StringIO(read_text(path, DatasetError, cure), newline='')))
+    except csv.Error as error:
         raise DatasetError(path, f'this manifest cannot be read: {error}.', cure) from error
     if not rows or any(set(row) != set(COLUMNS) or None in row.values() for row in rows):
         raise DatasetError(path, f'its columns are not {", ".join(COLUMNS)}, or it is empty or cut short.', cure)
-    return rows
+    odd = next((row['file'] for row in rows if not FILE_NAME.fullmatch(row['file'])), None)
+    if odd is not None:
+        raise DatasetError(path, f"'{odd}' is no name of a frame.", cure)
+    return [{column: cell.removeprefix("'") for column, cell in row.items()} for row in rows]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from vasomim.errors import DatasetError
+from vasomim.files import read_json, read_regular
 from vasomim.frames.images import read_grey, read_mask
 from vasomim.frames.layout import ANATOMY_SUFFIX
 from vasomim.prepare.anatomy_maps import prepare_process
 from vasomim.prepare.check import Findings, some
-from vasomim.prepare.lists import FOLDER, SUBSETS
+from vasomim.prepare.lists import FOLDER, SUBSETS, joined
 from vasomim.prepare.pool import manifest_path, read_manifest
 
 CHUNK = 64
@@ -116,7 +116,10 @@ def check_source(
         findings.notes.append(f'{root / name}: {seen.empty} anatomy maps hold no vessel.')
     if seen.pixels:
         findings.notes.append(f'{root / name}: {statistics(seen)}')
-    check_lists(root, name, rows, findings)
+    try:
+        check_lists(root, name, rows, summary.get('lists') or {}, findings)
+    except DatasetError as error:
+        findings.errors.append(str(error))
 
 
 def read_summary(path: Path) -> dict[str, Any]:
@@ -125,14 +128,29 @@ def read_summary(path: Path) -> dict[str, Any]:
     Raises:
         DatasetError: If it cannot be read.
     """
-    try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
-        missing = {'kept', 'frames', 'patients', 'published', 'damaged'} - set(summary)
-    except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(path, UNFINISHED, 'Prepare the source again.') from error
-    if missing:
-        raise DatasetError(path, f"there is no '{min(missing)}' in it.", 'Prepare the source again.')
+    cure = 'Prepare the source again.'
+    if not path.exists():
+        raise DatasetError(path, UNFINISHED, cure)
+    summary: dict[str, Any] = read_json(path, DatasetError, cure)
+    fault = fault_of_summary(summary)
+    if fault:
+        raise DatasetError(path, fault, cure)
     return summary
+
+
+def fault_of_summary(summary: dict[str, Any]) -> str:
+    """Return what is wrong with what the preparation wrote of a source; '' if nothing is."""
+    numbers = [summary.get(key) for key in ('kept', 'frames', 'patients')]
+    published, damaged, lists = (summary.get(key) for key in ('published', 'damaged', 'lists'))
+    if not isinstance(published, dict) or not isinstance(damaged, list) or not isinstance(lists or {}, dict):
+        return 'its counts or its lists are missing or damaged.'
+    numbers += published.values()
+    if any(type(number) is not int for number in numbers) or not published.keys() <= {'frames', 'patients'}:
+        return 'its counts are no numbers.'
+    pairs = [pair if isinstance(pair, list) else [] for pair in damaged]
+    if not all(len(pair) == 2 and all(isinstance(text, str) for text in pair) for pair in pairs):
+        return 'its list of damaged files is damaged.'
+    return ''
 
 
 def read_chunks(root: Path, name: str, rows: Sequence[dict], deep: bool, processes: int) -> Iterator[Seen]:
@@ -194,16 +212,26 @@ def statistics(seen: Seen) -> str:
     )
 
 
-def check_lists(root: Path, name: str, rows: Sequence[dict[str, str]], findings: Findings) -> None:
-    """Check that the lists of a source name its frames, each once, and no patient on both sides."""
+def check_lists(
+    root: Path, name: str, rows: Sequence[dict[str, str]], recorded: Mapping[str, Any], findings: Findings
+) -> None:
+    """Check that the lists of a source are those prepared, name its frames, each once, and divide no patient.
+
+    Raises:
+        DatasetError: If a list cannot be read.
+    """
     paths = {subset: root / FOLDER / f'{name}_{subset}.txt' for subset in SUBSETS}
-    if not any(path.is_file() for path in paths.values()):
+    if not recorded and not any(path.is_file() for path in paths.values()):
         return
     patient_of = {f'{name}/{row["file"]}': row['patient'] or row['series'] or row['file'] for row in rows}
     sides: dict[str, set[str]] = {}
     listed: list[str] = []
     for subset, path in paths.items():
-        lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else []
+        content = read_regular(path, DatasetError, 'Prepare the source again.')
+        entry = recorded.get(subset)
+        if isinstance(entry, dict) and entry.get('sha256') != hashlib.sha256(content).hexdigest():
+            findings.errors.append(f'{path}: it is not the list that was prepared, of {entry.get("frames")} frames.')
+        lines = content.decode('utf-8', errors='surrogateescape').splitlines()
         listed += lines
         for line in lines:
             sides.setdefault(patient_of.get(line, ''), set()).add(subset)
@@ -214,3 +242,16 @@ def check_lists(root: Path, name: str, rows: Sequence[dict[str, str]], findings:
     torn = sorted(patient for patient, subsets in sides.items() if len(subsets) > 1)
     if torn:
         findings.errors.append(f'{root / FOLDER}: patients or series of {name} in both lists, {some(torn)}')
+
+
+def check_joined_lists(root: Path, findings: Findings) -> None:
+    """Check that the lists of all sources are those of each source, one after the other."""
+    for subset in SUBSETS:
+        path = root / FOLDER / f'{subset}.txt'
+        try:
+            parts = joined(path.parent, subset)
+            if (parts or path.exists()) and read_regular(path, DatasetError, 'Prepare a source again.') != parts:
+                what = f'it is not the lists *_{subset}.txt of the sources, one after the other.'
+                findings.errors.append(f'{path}: {what} Prepare one of them again.')
+        except DatasetError as error:
+            findings.errors.append(str(error))

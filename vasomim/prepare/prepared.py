@@ -8,12 +8,12 @@ from 1; ``sides.json`` left or right tree by name, where known; ``dataset.json``
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from vasomim.errors import DatasetError
+from vasomim.files import read_json, read_text
 from vasomim.frames.layout import existing_folder
 from vasomim.prepare.plan import SPLITS
 from vasomim.prepare.published import recognize
@@ -21,6 +21,7 @@ from vasomim.prepare.published import recognize
 DESCRIPTION = 'dataset.json'
 SIDES = 'sides.json'
 FINGERPRINT = '.fingerprint'
+PREPARE_AGAIN = 'Prepare the set again.'
 HASH_PREFIX = '# sha256:'
 
 EMPTY_SPLIT = (
@@ -68,10 +69,7 @@ def read_split(root: Path, split: str) -> list[str]:
         DatasetError: If the file is missing, or its names are not those that its hash was made of.
     """
     path = split_path(root, split)
-    try:
-        first, *names = path.read_text(encoding='utf-8').splitlines()
-    except (OSError, ValueError) as error:
-        raise DatasetError(path, f'this split cannot be read: {error}.', 'Prepare the set again.') from error
+    first, *names = read_text(path, DatasetError, PREPARE_AGAIN).splitlines() or ['']
     if first != HASH_PREFIX + hash_names(names):
         raise DatasetError(
             path,
@@ -103,11 +101,31 @@ def read_description(root: str | Path) -> dict[str, Any]:
             what = f'no prepared set: there is no {DESCRIPTION}.'
             cure = 'Prepare it with `vasomim prepare`.'
         raise DatasetError(root, what, cure)
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise DatasetError(path, f'not valid JSON: {error}.', 'Prepare the set again.') from error
-    lacking = [key for key in ('name', 'classes', 'counts', 'masks', 'boxes') if key not in content]
-    if lacking or set(content['counts']) != set(SPLITS):
-        raise DatasetError(path, f'it lacks {", ".join(lacking) or "a split"}.', 'Prepare the set again.')
+    content = read_json(path, DatasetError, PREPARE_AGAIN)
+    fault = fault_of_description(content)
+    if fault:
+        raise DatasetError(path, fault, PREPARE_AGAIN)
     return content
+
+
+def fault_of_description(content: dict[str, Any]) -> str:
+    """Return what is wrong with the content of a ``dataset.json``; '' if nothing is."""
+    kinds = {'name': str, 'classes': list, 'counts': dict, 'masks': bool, 'boxes': bool}
+    wrong = [key for key, kind in kinds.items() if not isinstance(content.get(key), kind)]
+    if wrong:
+        return f'its {", ".join(wrong)} are missing or damaged.'
+    if not content['classes'] or not all(isinstance(label, str) for label in content['classes']):
+        return 'its classes are no names.'
+    counts = content['counts']
+    if set(counts) != set(SPLITS) or not all(isinstance(part, dict) and 'frames' in part for part in counts.values()):
+        return 'its counts lack a split or its frames.'
+    numbers = [number for part in counts.values() for number in part.values()]
+    if any(isinstance(number, bool) or not isinstance(number, int) or number < 0 for number in numbers):
+        return 'its counts are no numbers.'
+    for key in ('lists', 'repairs'):
+        if not isinstance(content.get(key, {}), dict):
+            return f'its {key} are damaged.'
+    repairs = content.get('repairs', {}).values()
+    if not all(isinstance(part, list) and all(isinstance(place, str) for place in part) for part in repairs):
+        return 'its repairs are damaged.'
+    return ''

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vasomim.errors import DatasetError
-from vasomim.frames.layout import IMAGE_SUFFIXES
+from vasomim.frames.layout import IMAGE_SUFFIXES, composed
 from vasomim.prepare.plan import SPLITS
 
 SEGMENTS = (
@@ -14,6 +14,9 @@ SEGMENTS = (
     *('16', '16a', '16b', '16c', '12b', '14b'),
 )
 """ARCADE's names of the SYNTAX segments, in the order of their category ids 1 to 25."""
+
+COCO_PLACES = ('*.json', 'annotations/*.json', '*/_annotations.coco.json')
+"""Where COCO files lie in anybody's folder; the last is Roboflow's layout, with the images beside them."""
 
 STENOSIS_ID = 26
 ARCADE_CATEGORIES = {**dict(enumerate(SEGMENTS, start=1)), STENOSIS_ID: 'stenosis'}
@@ -67,7 +70,7 @@ def recognize(root: Path) -> Kind | None:
         return Kind('caxf', 'CAXF') if (root / 'test.txt').is_file() else Kind('folder', 'a folder of images and masks')
     if any(path.with_suffix('.bmp').is_file() for path in root.glob('*.xml')):
         return Kind('stenosis', 'the Stenosis set')
-    if any(root.rglob('*.xml')) or any(root.glob('*.json')) or any(root.glob('annotations/*.json')):
+    if any(root.rglob('*.xml')) or any(path for pattern in COCO_PLACES for path in root.glob(pattern)):
         return Kind('folder', 'a folder of images and boxes')
     return None
 
@@ -128,7 +131,7 @@ def is_whole(place: Path, kind: Kind) -> bool:
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:
-    """Return the images that lie in a folder itself, by their name without ending, in the order of the names.
+    """Return the images that lie in a folder itself, by their name without ending, its letters composed, in order.
 
     Raises:
         DatasetError: If there is none, or two differ in their endings only.
@@ -136,10 +139,11 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.'):
-            if path.stem in found:
-                what = f'{found[path.stem].name} and {path.name} differ in their endings only.'
+            stem = composed(path.stem)
+            if stem in found:
+                what = f'{found[stem].name} and {path.name} differ in their endings only.'
                 raise DatasetError(folder, what, 'Rename or remove one of them.')
-            found[path.stem] = path
+            found[stem] = path
     if not found:
         raise DatasetError(folder, 'no image here.', f'Put images there, as {", ".join(IMAGE_SUFFIXES)}.')
     return found

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from vasomim.errors import ConfigError, DatasetError
-from vasomim.frames.dicom import INDEX_FILE, is_dicom, read_groups
+from vasomim.errors import ConfigError, DatasetError, printable
+from vasomim.frames.dicom import find_dicom, read_groups
 from vasomim.frames.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES, list_images, series_key, walk
 from vasomim.prepare.grouping import patients
 from vasomim.prepare.plan import SPLITS
@@ -31,6 +31,8 @@ PUBLISHED: dict[str, dict[str, int]] = {
 tasks."""
 
 ARTERIES = ('LCA', 'RCA')
+
+LONGEST_STEM = 200  # Bytes; the number of a frame, what tells names apart and an ending fit into a file's name with it.
 
 Report = Callable[[int, int], None]
 
@@ -87,14 +89,24 @@ def list_units(
         DatasetError: If the folder does not hold such a source.
         ConfigError: If ``selection.group`` is no regular expression, or does not match a path.
     """
+    if kind == 'arcade':
+        units = distinct([replace(unit, stem=flat(unit.stem)) for unit in arcade(root)])
+    elif kind == 'dicom':
+        units = list(dicom(root, selection, report, not_images))
+    else:
+        units = of_published(kind, root, selection)
+    return [  # A name on disk may hold any byte; these are stored and printed.
+        replace(unit, place=printable(unit.place), patient=printable(unit.patient), series=printable(unit.series))
+        for unit in units
+    ]
+
+
+def of_published(kind: str, root: Path, selection: Selection) -> list[Unit]:
+    """List the files of a source of images or arrays."""
     if kind == 'cadica':
         units = list(cadica(root, selection.all_videos))
     elif kind == 'coronarydominance':
         units = list(coronarydominance(root))
-    elif kind == 'arcade':
-        return list(arcade(root))
-    elif kind == 'dicom':
-        return list(dicom(root, selection, report, not_images))
     else:
         units = list(images(root, own_patients=kind == 'syntax'))
     units = [unit for unit in units if not left_out(unit.place, selection.leave_out)]
@@ -135,14 +147,18 @@ def distinct(units: list[Unit]) -> list[Unit]:
     return [
         unit
         if taken[unit.stem.lower()] == 1
-        else replace(unit, stem=f'{hashlib.sha256(unit.place.encode()).hexdigest()[:8]}_{unit.stem}')
+        else replace(unit, stem=f'{hashlib.sha256(os.fsencode(unit.place)).hexdigest()[:8]}_{unit.stem}')
         for unit in units
     ]
 
 
 def flat(path: str) -> str:
-    """Return a name for a path: letters, digits, '.', '-' and '_'."""
-    return re.sub(r'[^\w.-]+', '_', path, flags=re.ASCII).strip('._') or 'frame'
+    """Return a name for a path: letters, digits, '.', '-' and '_'; none that a file system or a shell trips over."""
+    name = re.sub(r'[^\w.-]+', '_', path, flags=re.ASCII).strip('._').lstrip('.-') or 'frame'
+    if len(name) <= LONGEST_STEM:
+        return name
+    # The end tells series and number of a frame.
+    return f'{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}_{name[-LONGEST_STEM + 20 :].lstrip(".-_")}'
 
 
 def cadica(root: Path, all_videos: bool) -> Iterator[Unit]:
@@ -254,8 +270,8 @@ def dicom(
     Raises:
         DatasetError: If there is none.
     """
-    places = sorted(place for place in walk(root, ANATOMY_SUFFIX, None) if Path(place).name != INDEX_FILE)
-    places = [place for place in places if not left_out(place, selection.leave_out) and is_dicom(root / place)]
+    places = sorted(place for place in walk(root, ANATOMY_SUFFIX, None) if not left_out(place, selection.leave_out))
+    places = find_dicom(root, places)
     if not places:
         raise DatasetError(root, 'no DICOM file here.', 'Name a folder of them, in sub-folders or not.')
     numbers: dict[str, int] = {}
@@ -280,4 +296,6 @@ def dicom(
             report(done, len(places))
     if not files:
         what = f'{len(others)} DICOM files, none of which is an image.'
-        raise DatasetError(root, what, 'Name a folder of angiograms; these are reports, documents and the like.')
+        raise DatasetError(
+            root, what, 'Name a folder of angiograms; these are reports, segmentations, doses and the like.'
+        )

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vasomim import __version__
-from vasomim.errors import DatasetError
-from vasomim.files import write_whole
+from vasomim.errors import DatasetError, StorageError
+from vasomim.files import read_regular, write_whole
 from vasomim.frames.images import read_grey
+from vasomim.prepare.destination import LOCK
 from vasomim.prepare.masks import to_indices
 from vasomim.prepare.plan import SPLITS, Frame, Plan, Repairs
 from vasomim.prepare.polygons import paint
@@ -24,6 +25,7 @@ from vasomim.prepare.prepared import (
     FINGERPRINT,
     SIDES,
     boxes_path,
+    hash_names,
     image_path,
     mask_path,
     split_path,
@@ -45,8 +47,8 @@ def write_plan(plan: Plan, root: Path, report: Callable[[int, int], None] | None
         The repairs of the plan and those found on writing.
 
     Raises:
-        DatasetError: If ``root`` holds another set, a file is damaged, a mask or image has an unexpected size, or
-            writing fails.
+        DatasetError: If ``root`` holds another set, a file is damaged, or a mask or image has an unexpected size.
+        StorageError: If writing fails.
     """
     root = Path(root)
     repairs = Repairs()
@@ -68,12 +70,10 @@ def write_plan(plan: Plan, root: Path, report: Callable[[int, int], None] | None
         if sides:
             write_whole(root / SIDES, json.dumps(sides, indent=0).encode())
         write_whole(root / DESCRIPTION, json.dumps(describe(plan, repairs, root), indent=2).encode())
+        for part in (part for place in (root, *root.iterdir()) if place.is_dir() for part in place.glob('.*.part')):
+            part.unlink()  # Of a run that was killed.
     except OSError as error:
-        raise DatasetError(
-            error.filename or root,
-            f'cannot be written: {error.strerror}.',
-            'Free some space or choose another DST; the same command then continues.',
-        ) from error
+        raise StorageError.of(error.filename or root, error) from error
     return repairs
 
 
@@ -102,10 +102,7 @@ def hash_file(path: Path) -> str:
     Raises:
         DatasetError: If it cannot be read.
     """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DatasetError(path, f'cannot be read: {error.strerror}.', 'Check the path and its permissions.') from error
+    return hashlib.sha256(read_regular(path, DatasetError)).hexdigest()
 
 
 def claim(root: Path, mark: str) -> None:
@@ -116,11 +113,11 @@ def claim(root: Path, mark: str) -> None:
     """
     path = root / FINGERPRINT
     if path.is_file():
-        if path.read_text(encoding='utf-8') != mark:
+        if path.read_bytes() != mark.encode():
             what = 'it holds a set prepared from other data, with other options or by another version.'
             raise DatasetError(root, what, 'Choose another DST, or delete this folder first.')
         return
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if root.exists() and (not root.is_dir() or any(entry.name != LOCK for entry in root.iterdir())):
         raise DatasetError(root, 'exists and is no prepared set.', 'Choose a DST that is new or empty.')
     root.mkdir(parents=True, exist_ok=True)
     write_whole(path, mark.encode())
@@ -194,6 +191,7 @@ def describe(plan: Plan, repairs: Repairs, root: Path) -> dict[str, Any]:
         'masks': plan.masks,
         'boxes': plan.boxes,
         'counts': counts,
+        'lists': {split: hash_names(frame.name for frame in plan.frames if frame.split == split) for split in SPLITS},
         'splits': plan.split_rule,
         'synthetic': plan.synthetic,
         'repairs': dict(repairs.places),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vasomim.benchmark.results import store as module
 from vasomim.benchmark.results.store import Cell, Pretraining, Scores, Store, StoreError, digest, name_of
+from vasomim.errors import StorageError
 
 SCORES = Scores(('a', 'b, "quoted"'), {'DSC': np.array([0.1, np.nan])}, {'side': ('left', '')})
 
@@ -109,8 +110,8 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch) -> None:
     def fsync(_: int) -> None:
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(module.os, 'fsync', fsync)
-    with pytest.raises(StoreError, match='No space left'):
+    monkeypatch.setattr(os, 'fsync', fsync)
+    with pytest.raises(StorageError, match='No space left'):
         filled(tmp_path, 2)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert store.cells()[0].scores == {'DSC': 0.1}

@@ -241,7 +241,7 @@ class Store:
             The cell as it was written.
 
         Raises:
-            StoreError: If the disk is full or not writable; what was there before stays.
+            StorageError: If the disk is full or not writable; what was there before stays.
         """
         hashes = {}
         for name, scores in (tables or {}).items():
@@ -256,7 +256,7 @@ class Store:
         """Write a pre-training in one step.
 
         Raises:
-            StoreError: As of :meth:`write_cell`.
+            StorageError: As of :meth:`write_cell`.
         """
         path = self.folder / f'{PRETRAINING}{pretraining.pretraining}.json'
         write_whole(path, format_record(vars(pretraining)))
@@ -289,7 +289,7 @@ class Store:
             cells: Names by place.
 
         Raises:
-            StoreError: If it cannot be written.
+            StorageError: If it cannot be written.
         """
         lock = self.folder / '.claims' / f'{STUDIES}-{protocol}'
         lock.parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ from vasomim.benchmark.running.claims import Claim
 from vasomim.benchmark.running.ranks import Ranks, rank_of
 from vasomim.benchmark.study.jobs import FINETUNE, Job, encoder_of, read_job
 from vasomim.benchmark.study.resolve import file_sha256
-from vasomim.errors import CheckpointError, ConfigError, VasoMIMError
+from vasomim.errors import CheckpointError, ConfigError, StorageError, VasoMIMError
 from vasomim.files import write_whole
 
 # Exit statuses: the failure is recorded; nothing can be recorded; another process has the claim.
@@ -77,7 +77,7 @@ def execute(path: str | Path) -> int:
                 write_cell(job, result, claim, started)
             else:
                 write_pretraining(job, result, claim, started)
-        except StoreError as error:  # As on a full disk.
+        except (StoreError, StorageError) as error:  # As on a full disk.
             print(f'{error.where}: {error.what}', file=sys.stderr, flush=True)
             return FULL
     return DONE
