@@ -10,6 +10,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from vasomim.benchmark.running.timing import measure, read_timing
+from vasomim.benchmark.study.plan import config_text
 from vasomim.checkpoints.checkpoint import convert_checkpoint
 from vasomim.cli import main
 from vasomim.cli.train import build_runner, load_config
@@ -133,6 +135,13 @@ def test_it_trains_resumes_and_converts_without_figures_and_validation(name: str
     assert main('visualize', [str(tmp_path / 'run'), str(frames), str(tmp_path / 'picture.png')]) == 2
     error = capsys.readouterr().err
     assert 'Error: ' in error and name in error and 'Traceback' not in error
+
+
+def test_the_benchmark_times_it_without_validation(tmp_path: Path, frames: Path) -> None:
+    cfg = config_of(tmp_path / 'timed.py', *MODELS['MFF'], frames)
+    assert measure(config_text(cfg), {}, tmp_path / 'times' / 'mff.json') == 0
+    timing = read_timing(tmp_path / 'times' / 'mff.json')
+    assert timing is not None and timing.validation == 0 and timing.iteration > 0 and timing.iterations == 2
 
 
 def test_a_guidance_by_extracted_vessels_is_refused_where_the_frames_bring_none(tmp_path: Path, frames: Path) -> None:
