@@ -27,13 +27,16 @@ with contextlib.redirect_stdout(io.StringIO()):
         PARAM_SCHEDULERS,
         RUNNERS,
         TRANSFORMS,
+        WEIGHT_INITIALIZERS,
     )
 
 # What `_base_ = 'vasomim::...'` brings into a config of another project carries this package as its scope.
 LOCATIONS = ['vasomim.models', 'vasomim.data', 'vasomim.evaluation.pretraining_metrics', 'vasomim.engine']
+OTHERS = {'weight initializer': ['vasomim.checkpoints.initializer']}  # By the name of a registry: imported when asked.
 for root in [value for value in vars(mmengine.registry).values() if isinstance(value, Registry)]:
     if root.parent is None and 'mmpretrain' in root.children and 'vasomim' not in root.children['mmpretrain'].children:
-        Registry(root.name, parent=root.children['mmpretrain'], scope='vasomim', locations=LOCATIONS)
+        modules = OTHERS.get(root.name, LOCATIONS)
+        Registry(root.name, parent=root.children['mmpretrain'], scope='vasomim', locations=modules)
 
 
 def registered(root: Registry, scope: str) -> ChainMap[str, Any]:
@@ -60,5 +63,6 @@ __all__ = [
     'PARAM_SCHEDULERS',
     'RUNNERS',
     'TRANSFORMS',
+    'WEIGHT_INITIALIZERS',
     'registered',
 ]

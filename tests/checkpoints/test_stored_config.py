@@ -151,10 +151,10 @@ def test_only_registered_classes_are_built(tmp_path: Path, monkeypatch, place: s
 def test_a_module_outside_is_imported_where_the_user_names_it(tmp_path: Path, monkeypatch) -> None:
     """A pre-training of another package: its class is known once its package is trusted."""
     (tmp_path / 'outside_plugin.py').write_text(
-        'from vasomim.models import VasoMIM\n'
+        'from vasomim.models import MaskedImageModeling\n'
         'from vasomim.registry import MODELS\n'
         '@MODELS.register_module(force=True)\n'
-        'class OutsideMIM(VasoMIM):\n'
+        'class OutsideMIM(MaskedImageModeling):\n'
         '    pass\n'
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -65,12 +65,13 @@ def run(options: argparse.Namespace) -> int:
     from vasomim.checkpoints.building import load_model
     from vasomim.checkpoints.stored_model import blamed_on_config
     from vasomim.drawing.visualization import reconstruction_figure, write_picture
+    from vasomim.engine.abilities import reconstructs
     from vasomim.engine.figures import own_randomness
     from vasomim.frames.inputs import refuse_all_damaged, tell_damaged
 
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model: Any = load_model(options.checkpoint, device, options.trust_config)
-    if not hasattr(model, 'reconstruct'):
+    if not reconstructs(model):
         raise CheckpointError(
             options.checkpoint,
             f'a {type(model).__name__} reconstructs nothing.',

@@ -116,6 +116,11 @@ class AngiogramDataset(BaseDataset):
             )
         return data_list
 
+    @property
+    def gives_anatomy(self) -> bool:
+        """Whether the pipeline starts from a stored map, or from a filter to extract one with."""
+        return not {'anatomy', 'anatomy_path', 'anatomy_filter'}.isdisjoint(self.get_data_info(0))
+
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline on a frame, or on the next one that can be read if corrupt frames are skipped.
 

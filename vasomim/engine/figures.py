@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from torch.distributed.fsdp import FSDPModule
 
 from vasomim.drawing.visualization import reconstruction_figure, write_picture
+from vasomim.engine.abilities import reconstructs
 from vasomim.engine.terminal import tell
 from vasomim.errors import printable
 from vasomim.registry import HOOKS
@@ -28,8 +29,8 @@ class ReconstructionFigureHook(Hook):
 
     The frames are the first held-out ones, or the first of the training where nothing is held out. The pictures go to
     ``figures/epoch_N.png`` in the work directory and to the visualizer's backends (TensorBoard). The random numbers of
-    the training are not touched. A model without ``reconstruct`` gets none, and a picture that fails is a warning:
-    neither ends a training.
+    the training are not touched. An algorithm that reconstructs nothing trains without pictures, and a picture that
+    fails is a warning: neither ends a training.
 
     Args:
         interval: Epochs between two pictures.
@@ -52,8 +53,8 @@ class ReconstructionFigureHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Say so where there will be no pictures."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if not hasattr(model, 'reconstruct'):
-            tell(runner.logger, f'no pictures: a {type(model).__name__} reconstructs nothing')
+        if not reconstructs(model):
+            tell(runner.logger, f'no figures: {type(model).__name__} reconstructs nothing')
 
     def after_train_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Draw, if it is this epoch's turn: in the first process, to which all others add their shares of the model."""
@@ -61,7 +62,7 @@ class ReconstructionFigureHook(Hook):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         sharded = isinstance(model, FSDPModule)
-        if not hasattr(model, 'reconstruct') or (not is_main_process() and not sharded):
+        if not reconstructs(model) or (not is_main_process() and not sharded):
             return
         training = model.training
         try:

@@ -22,6 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from vasomim.cores import cores
+from vasomim.engine.abilities import check_anatomy, validates
 from vasomim.engine.allocator import keep_freed_memory
 from vasomim.engine.backends import guard_files, guard_visualizer
 from vasomim.engine.compilation import compile_parts
@@ -88,9 +89,12 @@ class PretrainRunner(Runner):
     - A checkpoint to resume from must fit the model completely. The learning rate, the schedule and the seed in it win
       over those of the config, and the frames are drawn in the order in which the interrupted run would have.
     - Checkpoints are written whole or not at all. A loader gets no more workers than there are cores.
+    - An algorithm that gives no held-out loss, such as mmpretrain's own, trains without validation.
     - With ``ProgressHook`` the terminal shows what a person reads, and the log file everything.
     - Several processes also run without GPUs (``--launcher pytorch``, gloo), and freed memory is kept there for reuse.
     """
+
+    _val_loop: Any  # mmengine's: a loop, its config, or None.
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the processes; mmengine starts them on GPUs only.
@@ -182,12 +186,14 @@ class PretrainRunner(Runner):
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the loop, with frames for at least one iteration an epoch.
+        """Build the loop, with frames for at least one iteration an epoch, and with what the model needs of them.
 
         Raises:
-            ConfigError: If all frames together do not fill one batch, and smaller batches are dropped.
+            ConfigError: If all frames together do not fill one batch, and smaller batches are dropped; or the model
+                needs anatomy that the data does not give.
         """
         built = super().build_train_loop(loop)
+        check_anatomy(unwrapped(self.model), built.dataloader.dataset)
         loader = built.dataloader
         if len(loader) == 0:
             raise ConfigError(
@@ -325,7 +331,7 @@ class PretrainRunner(Runner):
         try:
             return super().load_checkpoint(filename, map_location, strict or self._resume, **kwargs)
         except (RuntimeError, LookupError, TypeError, AttributeError) as error:
-            model = self.model.module if is_model_wrapper(self.model) else self.model
+            model = unwrapped(self.model)
             misfits = misfits_in(str(error))
             if misfits:
                 more = ', ...' if len(misfits) > MISFITS_SHOWN else ''
@@ -388,10 +394,20 @@ class PretrainRunner(Runner):
 
     def train(self) -> nn.Module:
         """Train, and let the hooks close what they hold (``close``), whatever ends the training."""
+        model = unwrapped(self.model)
+        if self._val_loop is not None and not validates(model):
+            self._val_loop = None
+            tell(self.logger, f'no validation: {type(model).__name__} gives no held-out loss')
         try:
             return super().train()
         finally:
             self.call_hook('close')
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return a model without what wraps it for several processes."""
+    inner: Any = model.module if is_model_wrapper(model) else model
+    return inner
 
 
 def frames_per_batch(loader: DataLoader) -> int:

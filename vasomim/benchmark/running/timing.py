@@ -91,6 +91,7 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
     """
     begun = time.monotonic()  # On a cluster, each job imports PyTorch and the OpenMMLab libraries first.
     from vasomim.cli.train import build_runner, load_config
+    from vasomim.engine.abilities import validates
 
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f'{path.stem}.', dir=path.parent))  # Another run may time the same config.
@@ -108,7 +109,7 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
     iteration = mean_time(iterations(runner, loop))
     validation = 0.0
     chooses_score = cfg.default_scope == 'mmdet' and cfg.get('val_dataloader') is not None
-    if cfg.get('val_dataloader'):
+    if cfg.get('val_dataloader') and validates(runner.model):
         loader = runner.build_dataloader(cfg.val_dataloader)
         validation = len(loader) * mean_time(forward(runner, loader, 'val_step'))
     begun = time.monotonic()

@@ -13,6 +13,7 @@ from pydantic import StrictInt, TypeAdapter
 
 from vasomim.benchmark.results.records import digest
 from vasomim.benchmark.schema import Sha256, checked
+from vasomim.benchmark.study.earlier_names import by_earlier_names
 from vasomim.benchmark.study.entries import Method, Protocol, Task
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.files import read_json, write_whole
@@ -180,6 +181,7 @@ def config_hash(cfg: Config) -> str:
     segmentor = kept['model'].get('segmentor')
     if segmentor is not None and segmentor.get('weights') is not None:
         segmentor['weights'] = file_sha256(find_weights(segmentor['weights']))
+    kept['model'] = by_earlier_names(kept['model'])
     return digest(kept)
 
 

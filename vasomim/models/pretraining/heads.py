@@ -36,8 +36,11 @@ class ReconstructionHead(MAEPretrainHead):
 
     def loss_per_frame(self, patches: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
         """The same error for each frame by itself, (B,)."""
-        error = self.loss_module.penalty(patches.float(), self.construct_target(frames)).mean(dim=-1)
-        return (error * mask).sum(dim=1) / mask.sum(dim=1)
+        return (self.loss_per_patch(patches, frames) * mask).sum(dim=1) / mask.sum(dim=1)
+
+    def loss_per_patch(self, patches: Tensor, frames: Tensor) -> Tensor:
+        """The error of each patch by itself, masked or not, (B, L)."""
+        return self.loss_module.penalty(patches.float(), self.construct_target(frames)).mean(dim=-1)
 
     def fold(self, patches: Tensor, frames: Tensor) -> Tensor:
         """Predictions as a frame I', (B, 3, H, W), de-normalized with the mean and deviation of the target's patches.
@@ -59,16 +62,20 @@ class ReconstructionHead(MAEPretrainHead):
 class PatchPredictor(BaseModule):
     """One linear layer from each patch token to its pixels, SimMIM's whole decoder.
 
+    It predicts each patch from the patch's own token, so that the encoder has to give the masked ones too.
+
     Args:
         embed_dim: Width of the tokens.
         patch_size: Side of a patch in pixels.
         init_cfg: mmengine's initialization config.
     """
 
+    needs_all_tokens = True
+
     def __init__(self, embed_dim: int = 768, patch_size: int = 16, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.pixels = nn.Linear(embed_dim, patch_size**2 * 3)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, 1 + L, C) to (B, L, p * p * 3)."""
+    def forward(self, tokens: Tensor, ids_restore: Tensor | None = None) -> Tensor:
+        """(B, 1 + L, C), in their places, to (B, L, p * p * 3)."""
         return self.pixels(tokens[:, 1:])
