@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vasomim.errors import printable
+from vasomim.progress import progress_bar as progress
 
 SUMMARY = 'Bring data, as published or your own, into the layout of the readers: to pre-train on, or labelled.'
 
@@ -24,7 +23,6 @@ KINDS = {
     'COCO .json files',
     'synthetic': 'SRC is arcade, xcav, caxf or stenosis: simulated into DST_published, then prepared',
 }
-SECONDS_BETWEEN_LINES = 30.0
 SIMULATED = ('arcade', 'xcav', 'caxf', 'stenosis')
 
 
@@ -156,31 +154,3 @@ def count_line(plan: Any) -> Iterator[str]:
     """Yield the numbers of frames of each split."""
     for split in ('train', 'val', 'test'):
         yield f'{sum(frame.split == split for frame in plan.frames)} {split}'
-
-
-@contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal, and elsewhere a line now and then; yield the function that moves it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console()
-    # Brackets in a folder's name are no colours.
-    columns = (TextColumn('{task.description}', markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        title = printable(title)
-        task = bar.add_task(title, total=None, visible=False)  # Seen from the first report on.
-        start = said = time.monotonic()
-        first: int | None = None
-
-        def report(done: int, total: int) -> None:
-            nonlocal said, first
-            bar.update(task, completed=done, total=total, visible=True)
-            now = time.monotonic()
-            first = done if first is None else first  # What an earlier run did took no time of this one.
-            if not console.is_terminal and now - said > SECONDS_BETWEEN_LINES:
-                said = now
-                left = f', {(total - done) * (now - start) / (done - first):.0f} s left' if done > first else ''
-                print(f'{title}: {done} of {total}{left}', flush=True)
-
-        yield report
