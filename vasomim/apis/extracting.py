@@ -96,7 +96,8 @@ def extract(
         ConfigError: If a setting is out of range, or the destination holds maps made with others.
         StorageError: If the destination cannot be written, or another extraction writes there.
     """
-    given = (filter, None if sigmas is None else list(sigmas), percentile, border)
+    widths = None if sigmas is None else [float(sigma) for sigma in sigmas]  # As a record of them holds numbers.
+    given = (filter, widths, None if percentile is None else float(percentile), border)
     try:
         settings = Settings.of(*given)
         settings.check()
