@@ -46,6 +46,7 @@ REQUIREMENTS = [
     'rich>=13',  # Progress and tables.
     'tensorboard>=2.14',  # Training curves.
     'pyyaml>=6',  # Entries of the benchmark.
+    'pydantic>=2.9',  # What entries, records and submissions of the benchmark may hold.
     'submitit>=1.5',  # Runs the benchmark's jobs on Slurm.
 ]
 

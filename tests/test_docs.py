@@ -18,10 +18,11 @@ import torch
 
 from tests.prepare.trees import write_pairs
 from vasomim import compat
-from vasomim.benchmark.study.entries import load_entries
+from vasomim.benchmark.study.loading import load_entries
 from vasomim.cli import VERBS
 from vasomim.cli.train import load_config
-from vasomim.models.base import Evidence
+from vasomim.masking import MaskRequest
+from vasomim.models import Evidence
 from vasomim.registry import MODELS
 
 compat.prepare()
@@ -67,7 +68,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         path = root / re.findall(r'`(my_package/\w+\.py)`', before)[-1]
         path.parent.mkdir(exist_ok=True)
         path.write_text(code, encoding='utf-8')
-    assert len(list(root.glob('my_package/*.py'))) == 4
+    assert len(list(root.glob('my_package/*.py'))) == 5
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(root)
         yield root / 'my_package'
@@ -80,7 +81,7 @@ def test_the_method_to_extend_by_trains(package: Path) -> None:
     cfg.model.neck.update(decoder_embed_dim=16, decoder_depth=1, decoder_num_heads=2)
     model = MODELS.build(cfg.model)
     frames = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    plan = model.masking(2, model.grid, frames.device)
+    plan = model.masking(MaskRequest(2, model.grid))
 
     def loss(anatomy: torch.Tensor) -> torch.Tensor:
         return model.losses(frames, Evidence(anatomy=anatomy), plan)['loss_rec']
@@ -90,6 +91,8 @@ def test_the_method_to_extend_by_trains(package: Path) -> None:
     one_patch[0, 0, 16 * (place // 4), 16 * (place % 4)] = 1
     none, all_of_them = loss(torch.zeros_like(one_patch)), loss(torch.ones_like(one_patch))
     assert torch.isclose(none, all_of_them) and not torch.isclose(none, loss(one_patch), rtol=1e-6)
+    drawn = model.masking(MaskRequest(500, model.grid)).mask.mean(dim=0).reshape(4, 4)
+    assert drawn[1:3, 1:3].min() > drawn[0, 0] + 0.1 and float(drawn.mean()) == pytest.approx(0.75)
     none.backward()
     assert model.backbone.patch_embed.projection.weight.grad.abs().sum() > 0
 
@@ -137,6 +140,14 @@ def test_the_dataset_to_extend_by_is_installed_prepared_checked_and_read(package
         'CathLab',
         "('background', 'vessel') 20\n",
     ]
+
+
+def test_the_mixed_method_builds(tmp_path: Path) -> None:
+    code = next(code for page, code in blocks('python') if page == 'pretraining.md')
+    (tmp_path / 'mixed.py').write_text(code, encoding='utf-8')
+    cfg = load_config(str(tmp_path / 'mixed.py'), ['model.backbone.arch=tiny', 'model.segmentor.weights=None'])
+    model = MODELS.build(cfg.model)
+    assert (model.masking.unit, model.masking.ratio, model.guidance.eta, list(model.terms)) == (2, 0.5, 0.5, ['cons'])
 
 
 def commands() -> list[tuple[str, str]]:

@@ -17,7 +17,8 @@ from mmengine.registry import DefaultScope
 
 from tests.models.builders import ARCH
 from tests.prepare.trees import write_pairs, write_voc
-from vasomim.checkpoints.checkpoint import SIZES, save_weights
+from vasomim.checkpoints.loading import SIZES
+from vasomim.checkpoints.writing import save_weights
 from vasomim.cli import main
 from vasomim.cli.test import defined, pick
 from vasomim.cli.train import default_work_dir, load_config

@@ -10,6 +10,7 @@ import torch
 from vasomim.masking import (
     AnatomyMasking,
     MaskPlan,
+    MaskRequest,
     UniformMasking,
     block_mask,
     guided_mask,
@@ -167,4 +168,55 @@ def test_modules_check_their_arguments() -> None:
         with pytest.raises(ValueError, match='UniformMasking'):
             UniformMasking(**arguments)
     with pytest.raises(ValueError, match='units of 4 x 4'):
-        UniformMasking(unit=4)(1, (14, 14), torch.device('cpu'))
+        UniformMasking(unit=4)(MaskRequest(1, (14, 14)))
+
+
+def request(guidance: torch.Tensor | None = None, **changes) -> MaskRequest:
+    generator = torch.Generator().manual_seed(4)
+    return MaskRequest(**{'batch': 60_000, 'grid': (4, 2), 'guidance': guidance, 'generator': generator, **changes})
+
+
+def test_every_module_answers_one_request() -> None:
+    guidance = torch.rand(60_000, 8)
+    for masking in (
+        UniformMasking(ratio=0.5),
+        UniformMasking(ratio=0.5, unit=2),
+        AnatomyMasking(ratio=0.5),
+        AnatomyMasking(ratio=0.5, unit=2),
+    ):
+        plan, again = masking(request(guidance, progress=0.5)), masking(request(guidance, progress=0.5))
+        assert plan.mask.shape == (60_000, 8) and torch.all(plan.mask.sum(dim=1) == 4)
+        assert torch.equal(plan.mask, again.mask)  # The request's generator is the only source of randomness.
+
+
+def test_the_strength_of_guided_masks_follows_the_progress() -> None:
+    weights = [5.0, 1.0, 0.5, 0.0, 0.0, 2.0, 0.1, 0.0]
+    guidance = torch.tensor(weights).expand(60_000, -1)
+    masking = AnatomyMasking(ratio=0.5, start=0.0, end=1.0)
+    for progress, draws in ((0.0, 0), (0.25, 1), (0.5, 2), (1.0, 4)):
+        expected = inclusion_probabilities(weights, draws, 4)
+        found = masking(request(guidance, progress=progress)).mask.double().mean(dim=0).numpy()
+        assert np.abs(found - expected).max() < 0.01, progress
+    with pytest.raises(RuntimeError, match='progress'):
+        masking(request(guidance))
+    constant = AnatomyMasking(start=0.5, end=0.5)
+    assert torch.equal(constant(request(guidance)).mask, constant(request(guidance, progress=0.1)).mask)
+    with pytest.raises(ValueError, match='no guidance'):
+        masking(request(progress=0.5))
+
+
+def test_guided_units_are_drawn_by_the_sum_of_their_patches() -> None:
+    # Six units of 2 x 2 patches, in three rows of two; their sums are 4, 0, 1, 2, 0 and 0.5.
+    patches = torch.zeros(6, 4)
+    patches[:2, :2] = 1.0
+    patches[2, 0] = 1.0
+    patches[3, 2:] = 1.0
+    patches[5, 3] = 0.5
+    masking = AnatomyMasking(ratio=0.5, start=1.0, end=1.0, unit=2)
+    plan = masking(request(patches.flatten().expand(60_000, -1), grid=(6, 4)))
+    assert_consistent(MaskPlan(plan.mask[:4], plan.ids_keep[:4], plan.ids_restore[:4]))
+    units = plan.mask.reshape(-1, 3, 2, 2, 2).permute(0, 1, 3, 2, 4).flatten(3)
+    assert torch.all((units.sum(dim=-1) == 0) | (units.sum(dim=-1) == 4))
+    expected = inclusion_probabilities([4.0, 0.0, 1.0, 2.0, 0.0, 0.5], 3, 3)
+    found = units[..., 0].double().mean(dim=0).flatten().numpy()
+    assert np.abs(found - expected).max() < 0.01

@@ -68,7 +68,7 @@ def test_a_config_elsewhere_inherits_from_the_packages_own(kind, project_root, i
 
 
 def test_the_benchmark_elsewhere_finds_the_packages_own_entries(installed, tmp_path):
-    code = 'from vasomim.benchmark.study.entries import load_entries; print(load_entries().protocol("smoke").origin)'
+    code = 'from vasomim.benchmark.study.loading import load_entries; print(load_entries().protocol("smoke").origin)'
     environment = {**os.environ, 'PYTHONPATH': str(installed)}
     process = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -11,11 +11,11 @@ import torch
 
 from vasomim import models
 from vasomim.anatomy import extract_anatomy
-from vasomim.checkpoints.checkpoint import load_tensors, load_weights, rename
+from vasomim.checkpoints.loading import load_tensors, load_weights
+from vasomim.checkpoints.reading import rename
 from vasomim.masking import MaskPlan, guided_mask, pool_guidance, weak_to_strong
-from vasomim.models import UNeXt, VasoMIM
-from vasomim.models.base import Evidence
-from vasomim.models.consistency import vessel_guidance
+from vasomim.models import Evidence, MaskedImageModeling, UNeXt
+from vasomim.models.pretraining.guidance import vessel_guidance
 
 
 def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -48,9 +48,9 @@ def test_segmentor_logits(reference_root: Path) -> None:
     torch.testing.assert_close(logits, torch.from_numpy(golden['logits']), rtol=0, atol=1e-3)
 
 
-def build(config: dict, segmentor: Path) -> VasoMIM:
+def build(config: dict, segmentor: Path) -> MaskedImageModeling:
     width = config['embed_dim']
-    return VasoMIM(
+    return MaskedImageModeling(
         backbone=dict(
             type='MaskedViT',
             img_size=config['img_size'],
@@ -75,8 +75,8 @@ def build(config: dict, segmentor: Path) -> VasoMIM:
         head=dict(type='ReconstructionHead', norm_pix=config['norm_pix']),
         masking=dict(type='AnatomyMasking', ratio=config['mask_ratio'], start=config['beta_0'], end=config['beta_E']),
         segmentor=dict(type='UNeXt', weights=str(segmentor)),
-        eta=config['eta'],
-        consistency=dict(type='AnatomicalConsistencyLoss'),
+        guidance=dict(type='VesselGuidance', eta=config['eta']),
+        losses=dict(cons=dict(type='AnatomicalConsistencyLoss')),
         data_preprocessor=dict(type='AngiogramPreprocessor', mean=config['image_mean'], std=config['image_std']),
     )
 
@@ -97,7 +97,7 @@ def test_training_forward(reference_root: Path) -> None:
         frames = model.data_preprocessor.normalize(case['crops'].unsqueeze(1))
         anatomy = (case['anatomy'] > 0).unsqueeze(1).to(torch.uint8)
         vessels = model.segmentor.probability(frames)
-        guidance = vessel_guidance(anatomy, vessels, model.eta)
+        guidance = vessel_guidance(anatomy, vessels, model.guidance.eta)
         torch.testing.assert_close(guidance, case['guidance'].float(), rtol=0, atol=1e-5)
 
         visible = int((1 - case['mask'][0]).sum())

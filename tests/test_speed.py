@@ -16,7 +16,7 @@ from torchvision.transforms import RandomResizedCrop
 from vasomim.anatomy import extract_anatomy
 from vasomim.data.transforms import resize
 from vasomim.frames.images import read_grey, read_mask
-from vasomim.models.base import MaskedImageModeling
+from vasomim.models import MaskedImageModeling
 from vasomim.synthetic import simulate_frame
 
 

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from tests.finetuned import write_checkpoint
 from vasomim.cli import main
@@ -18,6 +17,7 @@ from vasomim.cli.test import check_classes, show
 from vasomim.cli.train import load_config, use_data
 from vasomim.drawing.notice import NOTICE
 from vasomim.errors import ConfigError
+from vasomim.tensorfiles import read_file
 
 SEGMENTATION = Path(__file__).parents[1] / 'configs/downstream/arcade_v/segmentation.py'
 
@@ -173,7 +173,7 @@ def test_another_task_is_refused(arcade, tmp_path, capsys):
     arguments = ['vasomim::downstream/arcade_v/segmentation.py', str(checkpoint), '--data', str(arcade / 'arcade_v')]
     assert main('test', arguments) == 2
     assert 'it is a config of mmseg, and the checkpoint of mmdet' in capsys.readouterr().err
-    assert torch.load(checkpoint, weights_only=True)['meta']['dataset_meta']['classes'] == ('stenosis',)
+    assert read_file(checkpoint)['meta']['dataset_meta']['classes'] == ('stenosis',)
 
 
 def test_a_score_of_zero_is_shown_as_a_score_and_hardly_any_prediction_is_pointed_out(capsys):

@@ -5,8 +5,8 @@
 * Where mmcv comes without its compiled operators, a stand-in for ``mmcv._ext`` lets mmcv, mmpretrain, mmseg and mmdet
   be imported and trained: NMS, RoIAlign and the sigmoid focal loss run through torchvision, every other operator
   says how to get it.
-* The classes that mmengine's own checkpoints hold join torch's allow-list, so that resuming works with the safe
-  unpickler that torch >= 2.6 uses by default.
+* mmengine reads checkpoints through :mod:`vasomim.tensorfiles`. Its own reader runs what a file holds (OneDL's when the
+  safe way fails, OpenMMLab's with an older torch), and resuming runs the text of a config in it.
 * mmpretrain's multi-modal models, which nothing here uses, are left out where transformers is too new for them:
   importing them would fail, and mmpretrain with them.
 * mmengine prints a message without a logger whatever its level; those for debugging, by which OneDL's libraries say
@@ -22,18 +22,19 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import logging
-import pickle
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest import mock
+from urllib.parse import urlparse
 
-import numpy as np
 import torch
 
-from vasomim.errors import StackError
+from vasomim.errors import CheckpointError, StackError
+from vasomim.tensorfiles import check_values, read_file
 
 OPERATORS = 'mmcv._ext'
 
@@ -120,7 +121,7 @@ def prepare() -> None:
         _install_stand_in()
     if 'mmpretrain.models' not in sys.modules and not multimodal_works():
         _import_without_multimodal()
-    _allow_mmengine_checkpoints()
+    _read_checkpoints_as_data()
     _publish_configs()
 
 
@@ -189,38 +190,60 @@ def _install_stand_in() -> None:
     roi_align.__init__ = build_with_torchvision
 
 
-def _allow_mmengine_checkpoints() -> None:
-    """Allow-list what ``Runner.save_checkpoint`` writes besides tensors: the scalar histories and NumPy scalars."""
-    from mmengine.logging import HistoryBuffer
+def _read_checkpoints_as_data() -> None:
+    """Let mmengine read checkpoints as this project does, whoever asks it to: a runner, an ``init_cfg``, a library."""
+    from mmengine.runner import checkpoint as mm_checkpoint
 
-    allowed: dict[str, Any] = {
-        f'{HistoryBuffer.__module__}.HistoryBuffer': HistoryBuffer,
-        'builtins.getattr': _statistic_of_history,
-        'numpy.ndarray': np.ndarray,
-        'numpy.dtype': np.dtype,
-    }
-    for scalar in (np.float64, np.float32, np.int64):
-        kind = type(np.dtype(scalar))
-        allowed[f'numpy.dtypes.{kind.__name__}'] = kind
-    multiarray = importlib.import_module('numpy._core.multiarray' if hasattr(np, '_core') else 'numpy.core.multiarray')
-    for core in ('core', '_core'):  # NumPy 2 renamed it; checkpoints travel between machines with either.
-        for function in ('_reconstruct', 'scalar'):
-            allowed[f'numpy.{core}.multiarray.{function}'] = getattr(multiarray, function)
-    # With their names, as onedl-mmengine withdraws what it allow-lists itself, without names, after each load.
-    torch.serialization.add_safe_globals([(value, name) for name, value in allowed.items()])
+    loader = mm_checkpoint.CheckpointLoader
+    loader.register_scheme('', load_from_local, force=True)
+    loader.register_scheme(('pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://'), load_from_store, force=True)
+    mm_checkpoint.load_url = _load_url  # By which `http://`, `torchvision://` and the other model zoos end.
+    if hasattr(mm_checkpoint, '_safe_torch_load'):  # OneDL's, for files that its model zoo names.
+        mm_checkpoint._safe_torch_load = load_from_local
 
 
-def _statistic_of_history(owner: type, name: str) -> Any:
-    """Take the place of ``getattr`` in a checkpoint, where it names the statistics of a history and nothing else.
+def load_from_local(filename: str, map_location: Any = None, **_: Any) -> Any:
+    """Read a checkpoint for mmengine, in the memory of the CPU; what loads it moves it.
+
+    Args:
+        filename: A file.
+        map_location: Not heeded: models and optimizers copy what they load to their own device.
+
+    Returns:
+        What is in the file, without ``meta['config']``, the text of which mmengine would run.
 
     Raises:
-        pickle.UnpicklingError: For any other attribute; the real ``getattr`` would let a checkpoint reach every module.
+        CheckpointError: If there is no such file, or it is not whole, plain and finite.
     """
-    from mmengine.logging import HistoryBuffer
+    path = Path(filename).expanduser()
+    content = read_file(path)
+    check_values(content, path)
+    if isinstance(content, dict) and isinstance(content.get('meta'), dict):
+        content['meta'].pop('config', None)
+    return content
 
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
-        raise pickle.UnpicklingError(f'{owner!r}: a checkpoint may not ask for its attribute {name!r}.')
-    return getattr(owner, name)
+
+def load_from_store(filename: str, map_location: Any = None) -> Any:
+    """Refuse an address of a store that only its own client can read.
+
+    Raises:
+        CheckpointError: Always.
+    """
+    raise CheckpointError(filename, 'checkpoints of this store are not read.', 'Copy it here, and name the file.')
+
+
+def _load_url(url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True) -> Any:
+    """Download a checkpoint into torch's cache, if it is not there, and read it as any other file."""
+    folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
+    path = folder / Path(urlparse(url).path).name
+    if not path.is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), progress=progress)
+        except (OSError, ValueError) as error:
+            cure = 'Download it where there is a network, and name the file in place of the address.'
+            raise CheckpointError(url, f'it cannot be downloaded to {path}: {error}.', cure) from error
+    return load_from_local(str(path))
 
 
 def _drop_debug_messages() -> None:

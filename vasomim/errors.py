@@ -89,8 +89,10 @@ def printable(text: object, lines: bool = False) -> str:
         text: What is to be shown.
         lines: Whether line breaks in it are meant.
     """
+    if (plain := str(text)).isprintable():
+        return plain
     shown = []
-    for character in str(text):
+    for character in plain:
         if character.isprintable() or (lines and character == '\n'):
             shown.append(character)
         elif '\udc80' <= character <= '\udcff':  # How Python keeps a byte that is not UTF-8.

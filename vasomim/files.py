@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 from vasomim.errors import StorageError, VasoMIMError
 
 NUMBERS = itertools.count()  # Two threads may write one file; the last one wins.
+LOCK = '.lock'  # In a folder that one run writes to at a time.
+HELD: set[int] = set()  # Descriptors of the locks of this process.
 MOST_JSON = 1 << 30  # Bytes; the largest annotation file in use, of COCO's training set, has 0.45 GB.
 
 
@@ -51,6 +53,37 @@ def in_one_step(path: str | Path, sync: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # Where nothing could be written, nothing is left.
             unfinished.unlink(missing_ok=True)
+
+
+def require_plain_name(folder: str | Path) -> None:
+    """Refuse a folder to write to whose name is not UTF-8: TensorBoard cannot write there, and OpenCV dies of it.
+
+    Raises:
+        StorageError: If it is not.
+    """
+    try:
+        os.path.abspath(folder).encode()
+    except UnicodeEncodeError as error:
+        what = 'its name is not UTF-8, and TensorBoard and OpenCV cannot write there.'
+        raise StorageError(folder, what, 'Choose a folder of another name.') from error
+
+
+def require_writable(path: str | Path) -> None:
+    """Find out whether a file can be written, before the work for it is done; its folder is made.
+
+    Raises:
+        StorageError: If it cannot, or the path is that of a folder.
+    """
+    path = Path(path)
+    probe = path.with_name(f'.{path.name[:40]}.{os.getpid()}.{next(NUMBERS)}.part')
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StorageError.of(path, error) from error
 
 
 def write_whole(path: str | Path, content: bytes | str, sync: bool = True) -> None:
@@ -222,8 +255,10 @@ def finite(text: str) -> float:
 def locked(path: str | Path, what: str, cure: str, keep: bool = True) -> Iterator[None]:
     """Hold a file's lock, which goes with the process, however it ends.
 
+    Processes that this one forks do not keep it: a loader's worker outlives a killed training by some seconds.
+
     Args:
-        path: The lock's file; it is made, with its folder.
+        path: The lock's file; it is made, with its folder, which also shows whether one can write there.
         what: What is wrong where another process holds it, such as 'another training runs in this folder.'.
         cure: What to do then.
         keep: Whether the file stays; else it is removed when the lock is given up.
@@ -232,17 +267,24 @@ def locked(path: str | Path, what: str, cure: str, keep: bool = True) -> Iterato
         StorageError: If another process holds it, or the file cannot be made.
     """
     path = Path(path)
-    with lock_file(path, what, cure):
-        try:
-            yield
-        finally:
+    descriptor = open_locked(path, what, cure)
+    HELD.add(descriptor)
+    try:
+        yield
+    finally:
+        if descriptor in HELD:  # Not in a child that has let go of it.
+            HELD.remove(descriptor)
             if not keep:
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
-def lock_file(path: Path, what: str, cure: str) -> BinaryIO:
+def open_locked(path: Path, what: str, cure: str) -> int:
     """Open a file and lock it; see :func:`locked`.
+
+    Returns:
+        Its descriptor.
 
     Raises:
         StorageError: If another process holds the lock, or the file cannot be made.
@@ -250,17 +292,27 @@ def lock_file(path: Path, what: str, cure: str) -> BinaryIO:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(path, 'ab')  # noqa: SIM115 - the caller's; opened for writing, as locks over NFS ask for it
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)  # To write: NFS asks for it.
         except OSError as error:
-            raise StorageError.of(path, error) from error
+            raise StorageError.of(path.parent, error) from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
-                return file  # A file system without locks.
-            file.close()
+                return descriptor  # A file system without locks.
+            os.close(descriptor)
             raise StorageError(path.parent, what, cure) from error
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                return file
-        file.close()  # Its last holder removed it between the two steps.
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        os.close(descriptor)  # Its last holder removed it between the two steps.
+
+
+def let_go() -> None:
+    """Close the locks of the parent in a process that it forks."""
+    for descriptor in HELD:
+        os.close(descriptor)
+    HELD.clear()
+
+
+os.register_at_fork(after_in_child=let_go)

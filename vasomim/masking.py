@@ -1,7 +1,8 @@
 """Masking: which patches of a frame the encoder does not see.
 
-Pure batched functions, and the registered modules that call them. A whole batch is drawn at once: no loop over the
-images and no read-back to the host.
+Pure batched functions, and the registered modules that call them: each is a :class:`Masking`, which turns a
+:class:`MaskRequest` into a :class:`MaskPlan`. A whole batch is drawn at once: no loop over the images and no read-back
+to the host.
 """
 
 from __future__ import annotations
@@ -13,6 +14,32 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from vasomim.registry import MODELS
+
+
+@dataclass(frozen=True)
+class MaskRequest:
+    """What a masking module may know of a batch.
+
+    Attributes:
+        batch: Number of frames.
+        grid: Patches per column and per row.
+        device: Where the plan is to lie.
+        guidance: What guides the masks, per patch, (B, L), >= 0, on ``device``; None where nothing does.
+        progress: Share of the training that the current epoch completes, in [0, 1]; None where no training runs.
+        generator: Source of randomness, on ``device``; None for PyTorch's own.
+    """
+
+    batch: int
+    grid: tuple[int, int]
+    device: torch.device | str = 'cpu'
+    guidance: Tensor | None = None
+    progress: float | None = None
+    generator: Generator | None = None
+
+    @property
+    def num_patches(self) -> int:
+        """L, the patches of a frame."""
+        return self.grid[0] * self.grid[1]
 
 
 @dataclass(frozen=True)
@@ -146,23 +173,36 @@ def guided_mask(guidance: Tensor, ratio: float, strength: float, generator: Gene
 
     Source: arXiv 2602.11536, section on anatomy-guided masking; Gumbel top-k: arXiv 1903.06059.
     """
+    masked = masked_count(guidance.shape[1], ratio)
+    return plan_from_order(guided_scores(guidance, masked, strength, generator), masked)
+
+
+def guided_scores(guidance: Tensor, masked: int, strength: float, generator: Generator | None = None) -> Tensor:
+    """Draw scores whose ``masked`` highest in a row are the patches, or units, that :func:`guided_mask` masks.
+
+    Args:
+        guidance: As in :func:`guided_mask`.
+        masked: How many are masked in each row.
+        strength: As in :func:`guided_mask`.
+        generator: As in :func:`guided_mask`.
+
+    Returns:
+        (B, L), different from each other.
+    """
     if not 0 <= strength <= 1:
         raise ValueError(f'The guidance strength must lie in [0, 1], not {strength}.')
     _check_guidance(guidance)
-    num_patches = guidance.shape[1]
-    masked = masked_count(num_patches, ratio)
     guided = int(strength * masked)
-
     uniform = torch.rand(guidance.shape, generator=generator, device=guidance.device)
     if guided == 0:
-        return plan_from_order(uniform, masked)
+        return uniform
     # -log(-log u) with u kept off 0 and 1, where it is infinite.
     noise = torch.rand(guidance.shape, generator=generator, device=guidance.device)
     tiny = torch.finfo(noise.dtype).tiny
     gumbel = -(-noise.clamp_min(tiny).log()).clamp_min(tiny).log()
     keys = guidance.to(noise.dtype).log() + gumbel
     chosen = (keys >= keys.topk(guided, dim=1).values[:, -1:]) & (guidance > 0)
-    return plan_from_order(uniform + chosen.to(uniform.dtype) * 2, masked)
+    return uniform + chosen.to(uniform.dtype) * 2
 
 
 def pool_guidance(guidance: Tensor, patch_size: int) -> Tensor:
@@ -218,36 +258,40 @@ def _check_guidance(guidance: Tensor) -> None:
         raise ValueError('The guidance holds NaN or negative values.')
 
 
-@MODELS.register_module()
-class AnatomyMasking(nn.Module):
-    """Anatomy-guided masking with a strength that grows over the training.
+class Masking(nn.Module):
+    """Base of all masking modules, registered by their own names.
 
     Args:
-        ratio: Share of the patches that is masked, gamma in (0, 1).
-        start: Guidance strength beta_0 at the beginning, in [0, 1].
-        end: Guidance strength beta_E in the last epoch, in [0, 1].
+        ratio: Share of the patches (or units) that is masked, in (0, 1). Held-out frames are masked at this ratio.
+        unit: Side, in patches, of the squares that are masked as a whole.
 
-    Source: arXiv 2602.11536, section on anatomy-guided masking.
+    Attributes:
+        needs: What a request has to bring: ``('guidance',)`` for a masking that heeds it.
+
+    Raises:
+        ValueError: If ``ratio`` or ``unit`` leaves its range.
     """
 
-    unit = 1  # It masks single patches.
+    needs: tuple[str, ...] = ()
+    ratio: float
+    unit: int
 
-    def __init__(self, ratio: float = 0.5, start: float = 0.0, end: float = 0.5) -> None:
+    def __init__(self, ratio: float, unit: int = 1) -> None:
         super().__init__()
-        for name, value in (('start', start), ('end', end)):
-            if not 0 <= value <= 1:
-                raise ValueError(f'AnatomyMasking: {name} must lie in [0, 1], not {value}.')
+        name = type(self).__name__
         if not 0 < ratio < 1:
-            raise ValueError(f'AnatomyMasking: ratio must lie inside (0, 1), not {ratio}.')
-        self.ratio, self.start, self.end = ratio, start, end
+            raise ValueError(f'{name}: ratio must lie inside (0, 1), not {ratio}.')
+        if unit < 1:
+            raise ValueError(f'{name}: unit must be at least 1, not {unit}.')
+        self.ratio, self.unit = ratio, unit
 
-    def forward(self, guidance: Tensor, progress: float) -> MaskPlan:
-        """Masks for a batch of patch guidances (B, L) at a share of the training in [0, 1]."""
-        return guided_mask(guidance, self.ratio, weak_to_strong(progress, self.start, self.end))
+    def forward(self, request: MaskRequest) -> MaskPlan:
+        """Draw the masks of a batch."""
+        raise NotImplementedError
 
 
 @MODELS.register_module()
-class UniformMasking(nn.Module):
+class UniformMasking(Masking):
     """Uniform masking, by single patches (MAE) or by square units of them (SimMIM).
 
     Args:
@@ -256,15 +300,65 @@ class UniformMasking(nn.Module):
     """
 
     def __init__(self, ratio: float = 0.75, unit: int = 1) -> None:
-        super().__init__()
-        if not 0 < ratio < 1:
-            raise ValueError(f'UniformMasking: ratio must lie inside (0, 1), not {ratio}.')
-        if unit < 1:
-            raise ValueError(f'UniformMasking: unit must be at least 1, not {unit}.')
-        self.ratio, self.unit = ratio, unit
+        super().__init__(ratio, unit)
 
-    def forward(self, batch: int, grid: tuple[int, int], device: torch.device) -> MaskPlan:
-        """Masks for a batch of frames of ``grid`` patches."""
+    def forward(self, request: MaskRequest) -> MaskPlan:
+        """Draw the masks of a batch."""
+        batch, generator, device = request.batch, request.generator, request.device
         if self.unit == 1:
-            return uniform_mask(batch, grid[0] * grid[1], self.ratio, device=device)
-        return block_mask(batch, grid, self.ratio, self.unit, device=device)
+            return uniform_mask(batch, request.num_patches, self.ratio, generator, device)
+        return block_mask(batch, request.grid, self.ratio, self.unit, generator, device)
+
+
+@MODELS.register_module()
+class AnatomyMasking(Masking):
+    """Guided masking with a strength that grows over the training, by single patches or by square units of them.
+
+    Args:
+        ratio: Share of the patches (or units) that is masked, gamma in (0, 1).
+        start: Guidance strength beta_0 at the beginning, in [0, 1].
+        end: Guidance strength beta_E in the last epoch, in [0, 1].
+        unit: Side of a unit in patches; its guidance is the sum of its patches'.
+
+    Source: arXiv 2602.11536, section on anatomy-guided masking; there with single patches.
+    """
+
+    needs = ('guidance',)
+
+    def __init__(self, ratio: float = 0.5, start: float = 0.0, end: float = 0.5, unit: int = 1) -> None:
+        super().__init__(ratio, unit)
+        for name, value in (('start', start), ('end', end)):
+            if not 0 <= value <= 1:
+                raise ValueError(f'AnatomyMasking: {name} must lie in [0, 1], not {value}.')
+        self.start, self.end = start, end
+
+    def strength(self, progress: float | None) -> float:
+        """Guidance strength at a share of the training.
+
+        Raises:
+            RuntimeError: If the share is unknown and the strength changes.
+        """
+        if self.start == self.end:
+            return self.start
+        if progress is None:
+            raise RuntimeError(
+                'No training runs here, so the strength of the guidance is unknown: set model.progress '
+                '(1.0 is the last epoch).'
+            )
+        return weak_to_strong(progress, self.start, self.end)
+
+    def forward(self, request: MaskRequest) -> MaskPlan:
+        """Draw the masks of a batch.
+
+        Raises:
+            ValueError: If the request brings no guidance.
+        """
+        if request.guidance is None:
+            raise ValueError('AnatomyMasking: the request brings no guidance.')
+        strength = self.strength(request.progress)
+        if self.unit == 1:
+            return guided_mask(request.guidance, self.ratio, strength, request.generator)
+        units = (request.grid[0] // self.unit, request.grid[1] // self.unit)
+        guidance = pool_guidance(request.guidance.reshape(-1, 1, *request.grid), self.unit)
+        scores = guided_scores(guidance, masked_count(units[0] * units[1], self.ratio), strength, request.generator)
+        return plan_of_units(scores, units, self.ratio, self.unit)

@@ -1,7 +1,11 @@
 """mmpretrain's registries, importable with and without mmcv's compiled operators."""
 
 import contextlib
+import importlib
+import importlib.util
 import io
+from collections import ChainMap
+from typing import Any
 
 import mmengine.registry
 from mmengine.registry import Registry
@@ -23,13 +27,31 @@ with contextlib.redirect_stdout(io.StringIO()):
         PARAM_SCHEDULERS,
         RUNNERS,
         TRANSFORMS,
+        WEIGHT_INITIALIZERS,
     )
 
 # What `_base_ = 'vasomim::...'` brings into a config of another project carries this package as its scope.
 LOCATIONS = ['vasomim.models', 'vasomim.data', 'vasomim.evaluation.pretraining_metrics', 'vasomim.engine']
+OTHERS = {'weight initializer': ['vasomim.checkpoints.initializer']}  # By the name of a registry: imported when asked.
 for root in [value for value in vars(mmengine.registry).values() if isinstance(value, Registry)]:
     if root.parent is None and 'mmpretrain' in root.children and 'vasomim' not in root.children['mmpretrain'].children:
-        Registry(root.name, parent=root.children['mmpretrain'], scope='vasomim', locations=LOCATIONS)
+        modules = OTHERS.get(root.name, LOCATIONS)
+        Registry(root.name, parent=root.children['mmpretrain'], scope='vasomim', locations=modules)
+
+
+def registered(root: Registry, scope: str) -> ChainMap[str, Any]:
+    """Return what a config of a scope finds in a root registry: the scope's own modules and those of its ancestors."""
+    if importlib.util.find_spec(scope) is not None:
+        importlib.import_module(f'{scope}.registry')  # Makes the scope known to the root registries.
+    node = root._search_child(scope)  # Scopes nest: ours lies within mmpretrain's. An empty registry is falsy.
+    node = root if node is None else node
+    names = []
+    while node is not None:
+        node.import_from_location()
+        names.append(node.module_dict)
+        node = node.parent
+    return ChainMap(*names)
+
 
 __all__ = [
     'DATASETS',
@@ -41,4 +63,6 @@ __all__ = [
     'PARAM_SCHEDULERS',
     'RUNNERS',
     'TRANSFORMS',
+    'WEIGHT_INITIALIZERS',
+    'registered',
 ]

@@ -2,7 +2,7 @@
 _base_ = ['../_base_/frames.py', '../_base_/pretrain_runtime.py']
 
 model = dict(
-    type='AngiogramMAE',
+    type='MaskedImageModeling',
     backbone=dict(type='MaskedViT', arch='base', img_size=224),
     neck=dict(type='MAEPretrainDecoder', decoder_embed_dim=512, decoder_depth=8, decoder_num_heads=16),
     head=dict(type='ReconstructionHead', norm_pix=True),

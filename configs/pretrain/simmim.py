@@ -2,7 +2,7 @@
 _base_ = ['../_base_/frames.py', '../_base_/pretrain_runtime.py']
 
 model = dict(
-    type='AngiogramSimMIM',
+    type='MaskedImageModeling',
     backbone=dict(type='MaskTokenViT', arch='base', img_size=224),
     neck=dict(type='PatchPredictor'),
     head=dict(type='ReconstructionHead', norm_pix=False, criterion='L1'),

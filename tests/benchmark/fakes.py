@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vasomim.benchmark.results.measures import Outcome
-from vasomim.benchmark.results.store import Scores
+from vasomim.benchmark.results.tables import Scores
+from vasomim.benchmark.scoring.measures import Outcome
 from vasomim.benchmark.study.jobs import Job
 
 PF_EXITING = 0x4  # Among a process' flags once Linux has begun to end it, before its files are closed.

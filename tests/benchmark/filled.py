@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vasomim.benchmark.results.store import Cell, Pretraining, Scores, Store, name_of
+from vasomim.benchmark.results.records import Cell, Pretraining, name_of
+from vasomim.benchmark.results.store import Store
+from vasomim.benchmark.results.tables import Scores
 from vasomim.benchmark.study.entries import Entries, Method, Protocol, Task
 from vasomim.benchmark.study.jobs import SCRATCH, weights_input
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from vasomim.benchmark.study.entries import load_entries
+from vasomim.benchmark.study.loading import load_entries
 from vasomim.benchmark.study.smoke import simulate
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from vasomim.benchmark.results.store import Store
-from vasomim.benchmark.study.entries import load_entries
 from vasomim.benchmark.study.jobs import SCRATCH, weights_input
-from vasomim.benchmark.study.resolve import file_sha256
+from vasomim.benchmark.study.loading import load_entries
+from vasomim.benchmark.study.resolve import config_hash, file_sha256, pretraining_config
 from vasomim.evaluation.probing import auc, linear_probabilities
 from vasomim.inference.features import FeatureExtractor
 from vasomim.synthetic.config import SimulatorConfig
@@ -34,6 +34,22 @@ def test_every_committed_cell_is_whole_and_part_of_a_study() -> None:
         scores = STORE.scores(cell)  # Reads the table, and checks its hash.
         for metric, values in scores.values.items():
             assert cell.scores[metric] == pytest.approx(values.mean(), abs=1e-6), (cell.cell, metric)
+
+
+def test_the_studies_plan_the_pretrainings_that_are_committed(tmp_path: Path) -> None:
+    """Their configs have the hashes that name them, whatever words the configs are written in."""
+    for name in ('arcade_pool', 'arcade_synthetic_pool'):
+        for source in ('arcade', 'arcade_frangi'):  # As `vasomim prepare pretrain` lays them out.
+            (tmp_path / name / source).mkdir(parents=True)
+            (tmp_path / name / source / '0.png').touch()
+    entries, planned = load_entries(), {}
+    for protocol in (entries.protocol(study) for study in STORE.studies()):
+        for method in (entries.method(name) for name in protocol.methods if name != 'scratch'):
+            for seed in protocol.seeds if protocol.per_seed else (0,):
+                cfg = pretraining_config(method, protocol, str(tmp_path), seed)
+                planned[method.name, seed] = config_hash(cfg)
+    committed = {(item.method, item.inputs['seed']): item.inputs['config'] for item in STORE.pretrainings()}
+    assert committed and committed.items() <= planned.items()
 
 
 def test_cells_start_from_the_encoder_of_their_pretraining() -> None:

@@ -11,10 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from vasomim.anatomy import extract_anatomy
 from vasomim.cli import main
-from vasomim.frames.images import read_grey
+from vasomim.errors import DatasetError
+from vasomim.files import read_json
+from vasomim.frames.images import read_grey, read_mask
 
 PROJECT = Path(__file__).parents[2]
 
@@ -279,3 +282,67 @@ def test_a_run_that_was_killed_continues_to_the_same_tree(tmp_path):
     assert report(killed)['already_there'] == made
     assert extract(frames, tmp_path / 'undisturbed') == 0
     assert maps(killed) == maps(tmp_path / 'undisturbed')
+
+
+def test_frames_of_any_name_get_their_maps_and_stand_in_the_report(tmp_path, capsys):
+    source, target = tmp_path / 'frames', tmp_path / 'maps'
+    names = [b'caf\xe9.png', b'a\nb.png', b'tab\there.png', b'\xc3\xbc.png', b'u\xcc\x88.png', b'\x1b[31mred.png']
+    source.mkdir()
+    for name in names:
+        (source / os.fsdecode(name)).write_bytes(cv2.imencode('.png', make_frame(1))[1].tobytes())
+    for name in (b'bad\xe9.png', b'bad\n.png'):
+        (source / os.fsdecode(name)).write_bytes(b'no image')
+    assert extract(source, target, '--jobs', 1) == 1
+    made = set(os.listdir(os.fsencode(target)))
+    assert made == {*names, b'extract_settings.json', b'extract_report.json'}
+    failed = read_json(target / 'extract_report.json', DatasetError)['failed']
+    assert set(failed) == {'bad\\xe9.png', 'bad\\n.png'}
+    said = capsys.readouterr().out
+    assert 'bad\\xe9.png' in said and 'bad\\n.png' in said and '\x1b' not in said
+
+
+def test_narrow_frames_pictures_of_other_kinds_and_pipes_cost_no_other_frame(tmp_path, capsys):
+    source, target = tmp_path / 'frames', tmp_path / 'maps'
+    write_frames(source, 'a.png', 'b.png')
+    write_frames(source, 'narrow.png', shape=(1, 3000))
+    (source / 'cine.gif').write_bytes(b'GIF89a')
+    os.mkfifo(source / 'pipe.png')
+    assert extract(source, target, '--jobs', 1) == 1
+    said = capsys.readouterr().out
+    assert 'cine.gif' in said and 'pipe.png: it is no regular file' in said
+    assert sorted(path.name for path in target.glob('*.png')) == ['a.png', 'b.png', 'narrow.png']
+    assert report(target)['made_without_vessel'] == ['narrow.png']
+
+
+def test_the_map_of_a_turned_frame_is_kept_and_lies_as_it_is_shown(tmp_path):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    frame = make_frame(3)
+    (tmp_path / 'frames').mkdir()
+    Image.fromarray(frame).save(tmp_path / 'frames/a.png', exif=exif)
+    for kept in (0, 1):
+        assert extract(tmp_path / 'frames', tmp_path / 'maps') == 0
+        assert report(tmp_path / 'maps')['already_there'] == kept
+    expected = extract_anatomy(np.ascontiguousarray(np.rot90(frame, -1)))
+    np.testing.assert_array_equal(read_mask(tmp_path / 'maps/a.png'), expected)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        *('', 'null', '[]', '{"filter": NaN}', '[' * 100_000, '{"filter": "\\ud800"}', '{"filter": "sato"}'),
+        '{"filter": "soto", "sigmas": [1], "percentile": 90, "border": 1}',
+        '{"filter": "sato", "sigmas": "wide", "percentile": 90, "border": 1}',
+        '{"filter": ["sato"], "sigmas": [1], "percentile": 90, "border": 1}',
+        '{"filter": "sato", "sigmas": [1], "percentile": 190, "border": 1}',
+        '{"filter": "sato", "sigmas": [1], "percentile": "many", "border": 1.5}',
+    ],
+    ids=lambda content: content[:40],
+)
+def test_damaged_settings_of_maps_are_an_error_with_their_name(tmp_path, capsys, content):
+    write_frames(tmp_path / 'frames', 'a.png')
+    (tmp_path / 'maps').mkdir()
+    (tmp_path / 'maps/extract_settings.json').write_text(content)
+    assert extract(tmp_path / 'frames', tmp_path / 'maps') == 2
+    assert 'extract_settings.json: ' in capsys.readouterr().err
+    assert extract(tmp_path / 'frames', tmp_path / 'maps', '--filter', 'sato', '--overwrite', '--jobs', 1) == 0

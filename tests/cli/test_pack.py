@@ -16,7 +16,8 @@ import pytest
 
 from vasomim.cli import main
 from vasomim.data import PackedAngiograms
-from vasomim.errors import DatasetError
+from vasomim.errors import DatasetError, printable
+from vasomim.files import LOCK, locked
 from vasomim.frames.images import read_grey, read_mask
 
 PROJECT = Path(__file__).parents[2]
@@ -85,7 +86,6 @@ def test_a_full_disk_is_an_error_and_the_same_command_continues(tmp_path, capsys
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     said = capsys.readouterr().err
     assert 'cannot be written: File too large' in said
-    assert 'the same command then continues' in said
     assert not list(out.iterdir())
     assert pack(source, out, '--shard-size', 1) == 0
     assert pack('--verify', out) == 0
@@ -207,3 +207,107 @@ def test_missing_maps_and_wrong_places_are_refused(frames, tmp_path, capsys):
 def test_impossible_numbers_are_refused(frames, capsys, option):
     assert pack(frames, option, 0) == 2
     assert f'{option}: 0 is too small' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('folder', ['frames', 'frames_frangi'])
+def test_a_frame_or_map_that_was_replaced_by_one_of_its_size_and_date_is_read_again(tmp_path, folder):
+    source, out = tmp_path / 'frames', tmp_path / 'out'
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        for where, top in ((source, 256), (tmp_path / 'frames_frangi', 2)):
+            where.mkdir(exist_ok=True)
+            pixels = rng.integers(0, top, (200, 400), dtype=np.uint8)
+            cv2.imwrite(str(where / f'{index}.bmp'), pixels if top == 256 else 255 * pixels)
+    for path in (tmp_path / 'frames_frangi').iterdir():
+        path.rename(path.with_suffix('.png'))
+    assert pack(source, out, '--shard-size', 1) == 0
+    shards = {path.name: path.stat().st_mtime_ns for path in out.glob('*.bin')}
+    assert len(shards) > 1
+    changed = tmp_path / folder / ('7.bmp' if folder == 'frames' else '7.png')
+    pixels = cv2.flip(cv2.imread(str(changed), cv2.IMREAD_UNCHANGED), 1)
+    before = changed.stat()
+    data = cv2.imencode('.bmp', pixels)[1].tobytes()
+    assert len(data) == before.st_size
+    changed.write_bytes(data)
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert pack(source, out, '--shard-size', 1) == 0
+    assert pack('--verify', out) == 0
+    items = {Path(item['data_samples'].img_path).name: item for item in PackedAngiograms(out, pipeline=WHOLE)}
+    for index in range(12):
+        item = items[f'{index}.bmp']
+        assert np.array_equal(item['inputs'][0], read_grey(source / f'{index}.bmp'))
+        assert np.array_equal(item['data_samples'].anatomy[0], read_mask(tmp_path / f'frames_frangi/{index}.png'))
+    kept = [name for name, changed in shards.items() if (out / name).stat().st_mtime_ns == changed]
+    assert 0 < len(kept) < len(shards)
+
+
+def test_files_that_were_copied_anew_leave_the_shards_alone(frames, tmp_path):
+    out = tmp_path / 'out'
+    assert pack(frames, out) == 0
+    before = {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in out.glob('*.bin')}
+    for path in [*frames.iterdir(), *(tmp_path / 'frames_frangi').iterdir()]:
+        path.write_bytes(path.read_bytes())
+    assert pack(frames, out) == 0
+    assert {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in out.glob('*.bin')} == before
+
+
+def test_a_second_source_of_the_same_names_does_not_mix_with_the_first(tmp_path):
+    out = tmp_path / 'out'
+    for name in ('one', 'two'):
+        write_frames(tmp_path / name / 'frames', 5)
+        if name == 'two':
+            for path in (tmp_path / name / 'frames').iterdir():
+                cv2.imwrite(str(path), 255 - cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    for name in ('one', 'two'):
+        assert pack(tmp_path / name / 'frames', out) == 0
+        for item in PackedAngiograms(out, pipeline=WHOLE):
+            frame = tmp_path / name / 'frames' / Path(item['data_samples'].img_path).name
+            assert np.array_equal(item['inputs'][0], read_grey(frame))
+
+
+def test_a_sound_frame_that_took_the_place_of_a_damaged_one_of_its_size_is_packed(frames, tmp_path):
+    out, path = tmp_path / 'out', frames / '2.png'
+    sound = path.read_bytes()
+    before = path.stat()
+    path.write_bytes(sound[:-60] + bytes(60))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert pack(frames, out, '--skip-corrupt') == 0
+    assert set(index_of(out)['failed']) == {'2.png'}
+    path.write_bytes(sound)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert pack(frames, out) == 0
+    assert index_of(out)['failed'] == {}
+
+
+@pytest.mark.parametrize('name', [b'caf\xe9.png', b'a\nb.png', b'a\xe2\x80\xa8b.png'])
+def test_names_that_no_list_can_hold_are_refused_by_name(frames, tmp_path, capsys, name):
+    for folder in (frames, tmp_path / 'frames_frangi'):
+        (folder / '1.png').rename(os.fsdecode(os.fsencode(folder) + b'/' + name))
+    assert pack(frames, tmp_path / 'out') == 2
+    said = capsys.readouterr().err
+    assert printable(os.fsdecode(name)) in said and said.count('\n') == 2
+    assert not list((tmp_path / 'out').iterdir())
+
+
+def test_pictures_of_other_kinds_are_told(frames, tmp_path, capsys):
+    (frames / 'cine.gif').write_bytes(b'GIF89a')
+    assert pack(frames, tmp_path / 'out') == 0
+    assert 'cine.gif' in capsys.readouterr().out
+
+
+def test_two_runs_do_not_pack_into_one_folder(frames, tmp_path, capsys):
+    out = tmp_path / 'out'
+    with locked(out / LOCK, 'held.', 'Wait.'):
+        assert pack(frames, out) == 2
+    assert 'writes here' in capsys.readouterr().err
+    assert pack(frames, out) == 0
+
+
+def test_what_a_killed_run_left_is_cleared_and_no_other_folder(frames, tmp_path):
+    out = tmp_path / 'out'
+    out.mkdir()
+    for name in ('shard_00000.bin', 'shard_00001.bin.part', '.packed.json.77.0.part'):
+        (out / name).write_bytes(b'half')
+    assert pack(frames, out) == 0
+    assert {path.name for path in out.iterdir()} == {'packed.json', 'shard_00000.bin'}
+    assert pack('--verify', out) == 0

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from vasomim.cli import main
 from vasomim.cli.train import config_path, parse_options
-from vasomim.cli.visualize import dataset_of
+from vasomim.cli.visualize import dataset_of, filter_of
 from vasomim.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -231,7 +231,7 @@ def test_nan_ends_with_iteration_frames_and_cure(config, tmp_path, capsys):
 def test_slips_are_errors_before_anything_is_built(config, tmp_path, capsys, arguments, message):
     assert main('train', [config, '--work-dir', str(tmp_path / 'run'), *arguments]) == 2
     assert message in capsys.readouterr().err
-    assert not (tmp_path / 'run').exists()
+    assert {path.name for path in tmp_path.glob('run/*')} <= {'.lock'}
 
 
 def test_a_damaged_frame_is_named_and_skipped_only_on_request(config, data, tmp_path, capsys):
@@ -364,6 +364,21 @@ def test_visualize_reads_the_maps_beside_the_frames_where_all_are_there(trained,
     np.testing.assert_array_equal(drawn[0], drawn[2])
 
 
+def test_visualize_draws_the_others_where_a_frame_cannot_be_read(trained, data, tmp_path, capsys):
+    shutil.copytree(data / 'frames', tmp_path / 'frames')
+    damaged, narrow = tmp_path / 'frames' / 'framed.png', tmp_path / 'frames' / 'framee.png'
+    damaged.write_bytes(damaged.read_bytes()[:99])
+    cv2.imwrite(str(narrow), np.full((1, 3000), 9, np.uint8))
+    arguments = [str(trained / 'epoch_4.pth'), str(tmp_path / 'frames'), str(tmp_path / 'out'), '--num', '15']
+    assert main('visualize', arguments) == 1
+    assert f'  {damaged}: ' in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {
+        path.name for path in (data / 'frames').iterdir() if path.name != 'framed.png'
+    }
+    arguments[1] = str(damaged)
+    assert main('visualize', arguments) == 2
+
+
 @pytest.mark.parametrize(
     ('dataset', 'expected'), [({'filter': 'frangi'}, 'frangi'), ({'filter': None}, None), ({}, 'sato')]
 )
@@ -373,7 +388,7 @@ def test_visualize_extracts_by_the_filter_of_the_training(data, dataset, expecte
         backbone=SimpleNamespace(patch_size=16),
         cfg=Config({'train_dataloader': {'dataset': {'type': 'AngiogramFolder', **dataset}}}),
     )
-    frames = dataset_of(model, data / 'frames', None)
+    frames = dataset_of(model, data / 'frames', None, filter_of(model.cfg, 'epoch_4.pth'))
     info = frames.get_data_info(0)
     assert info.get('anatomy_filter') == expected
     assert ('anatomy' in frames[0]['data_samples']) == (expected is not None)

@@ -238,6 +238,32 @@ class TestAngiogramFolder:
             AngiogramFolder(tmp_path / 'frames', tmp_path / 'maps')
 
 
+class TestNames:
+    COMPOSED, APART = 'm\u00fcller_1.png', 'mu\u0308ller_1.png'
+
+    @pytest.mark.parametrize(('frame', 'anatomy'), [(COMPOSED, APART), (APART, COMPOSED)])
+    def test_a_map_in_another_spelling_is_the_frames_map(self, tmp_path, write_frames, write_maps, frame, anatomy):
+        write_frames(tmp_path / 'cadica', 'a.png', f'\u00e9/{frame}')
+        write_maps(tmp_path / 'cadica_frangi', 'a.png', f'e\u0301/{anatomy}')
+        for dataset in (XA170K(tmp_path), AngiogramFolder(tmp_path / 'cadica', tmp_path / 'cadica_frangi')):
+            paths = [dataset.get_data_info(index)['anatomy_path'] for index in range(2)]
+            assert sorted(Path(path).parts[-1] for path in paths) == ['a.png', anatomy]
+            assert all(Path(path).is_file() for path in paths)
+
+    def test_a_map_serves_no_second_frame(self, tmp_path, write_frames, write_maps):
+        write_frames(tmp_path / 'frames', self.COMPOSED, self.APART)
+        write_maps(tmp_path / 'maps', self.APART)
+        with pytest.raises(DatasetError, match='1 of 2 frames have no anatomy map'):
+            AngiogramFolder(tmp_path / 'frames', tmp_path / 'maps')
+
+    def test_pictures_of_other_kinds_are_told_in_the_log(self, tmp_path, write_frames):
+        write_frames(tmp_path, '1.png')
+        (tmp_path / 'cine.gif').write_bytes(b'GIF89a')
+        assert 'cine.gif' in repr(AngiogramFolder(tmp_path))
+        (tmp_path / 'cine.gif').unlink()
+        assert 'left out' not in repr(AngiogramFolder(tmp_path))
+
+
 class TestDamage:
     @pytest.fixture
     def folder(self, tmp_path, write_frames, write_maps, damage: Callable[[Path], None]) -> dict:

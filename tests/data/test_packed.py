@@ -209,19 +209,94 @@ class TestDamage:
         (line,) = damages(root, index, jobs=2)
         assert re.search(rf'{shard.name}: changed .* in 1 frames \(first: {re.escape(frame.name)}\)', line)
 
-    @pytest.mark.parametrize('content', ['', '{"format": "other"}', '{"format": "vasomim-packed", "version": 1}'])
+    @pytest.mark.parametrize(
+        'content',
+        [
+            *('', 'null', '[]', '7', '{"format": NaN}', '{"format": 1e999}', '[' * 100_000, '{"format": "\\ud800"}'),
+            *('{"format": "other"}', '{"format": "vasomim-packed", "version": 1}'),
+        ],
+        ids=lambda content: content[:20],
+    )
     def test_a_damaged_index_is_refused(self, merged, content):
         (packed(merged) / 'packed.json').write_text(content)
+        with pytest.raises(DatasetError, match=r'packed\.json: '):
+            PackedAngiograms(packed(merged))
+        (packed(merged) / 'packed.json').write_bytes(b'\xff\xfe' + content.encode('utf-16-le', 'surrogatepass'))
+        with pytest.raises(DatasetError, match=r'packed\.json: '):
+            read_index(packed(merged))
+
+    @pytest.mark.parametrize(
+        ('key', 'values'),
+        [
+            ('layout', [None, True, 7, 'other', ['folder']]),
+            ('anatomy', [None, 1, 'yes', []]),
+            ('size', [0, -1, 1.5, '512', [7]]),
+            ('complete', [None, 1, 'yes', []]),
+            ('failed', [None, [], 'x', {'a.png': 7}]),
+            ('shards', [None, [], {}, {'shard_00000.bin': 7}]),
+            ('frames', [None, {}, 7, [7], [None]]),
+            ('version', [None, True, '2', 3, []]),
+        ],
+    )
+    def test_an_index_with_a_wrong_value_is_refused(self, merged, key, values):
+        path = packed(merged) / 'packed.json'
+        content = json.loads(path.read_text())
+        for value in values:
+            path.write_text(json.dumps({**content, key: value}))
+            with pytest.raises(DatasetError, match=r'packed\.json: '):
+                read_index(packed(merged))
+        del content[key]
+        path.write_text(json.dumps(content))
+        with pytest.raises(DatasetError, match=r'packed\.json: '):
+            read_index(packed(merged))
+
+    @pytest.mark.parametrize(
+        ('place', 'value'),
+        [
+            *((1, 10**6), (2, 10**6), (1, 0), (2, -5), (1, 2.5), (2, None)),  # Height, width: 10^12 pixels.
+            *((3, 99), (3, -1), (4, -1), (4, 10**9), (4, 10**30), (5, 'x'), (0, 7), (6, 7)),
+        ],
+    )
+    def test_an_entry_that_points_elsewhere_is_refused(self, merged, place, value):
+        path = packed(merged) / 'packed.json'
+        content = json.loads(path.read_text())
+        content['frames'][3][place] = value
+        path.write_text(json.dumps(content))
         with pytest.raises(DatasetError, match=r'packed\.json: this index of a packed set is damaged'):
             PackedAngiograms(packed(merged))
 
-    def test_an_index_that_points_outside_is_refused(self, merged):
+    @pytest.mark.parametrize(
+        'change',
+        [
+            lambda content: content['frames'].append(content['frames'][0]),
+            lambda content: content['frames'].append([]),
+            lambda content: content['frames'].append({'name': 'x'}),
+            lambda content: content['shards'].update({'../../etc/passwd': content['shards']['shard_00000.bin']}),
+            lambda content: content['shards'].update({'shard_0.bin': content['shards']['shard_00000.bin']}),
+            lambda content: content['shards'].update({'shard_00001.bin': {'bytes': -1, 'sha256': ''}}),
+            lambda content: content['shards'].update({'shard_00001.bin': [1, 2]}),
+            lambda content: content['failed'].update({'x.png': 7}),
+        ],
+    )
+    def test_other_crafted_entries_are_refused(self, merged, change):
         path = packed(merged) / 'packed.json'
         content = json.loads(path.read_text())
-        content['frames'][3][4] = 10**9
+        change(content)
         path.write_text(json.dumps(content))
-        with pytest.raises(DatasetError, match='lies outside of its shard'):
-            PackedAngiograms(packed(merged))
+        with pytest.raises(DatasetError, match=r'packed\.json: this index of a packed set is damaged'):
+            read_index(packed(merged))
+
+    def test_an_index_of_the_first_version_is_read(self, merged):
+        path = packed(merged) / 'packed.json'
+        content = json.loads(path.read_text())
+        content |= {'version': 1, 'frames': [frame[:6] for frame in content['frames']]}
+        path.write_text(json.dumps(content))
+        assert_same_items(PackedAngiograms(packed(merged), pipeline=WHOLE), XA170K(merged, pipeline=WHOLE))
+        before = {shard.name: shard.stat().st_mtime_ns for shard in packed(merged).glob('*.bin')}
+        assert main('pack', [str(merged)]) == 0  # Reads all frames again, and keeps the shards.
+        assert {shard.name: shard.stat().st_mtime_ns for shard in packed(merged).glob('*.bin')} == before
+        assert json.loads(path.read_text())['version'] == 2
+        assert all(frame.origin for frame in read_index(path.parent).frames)
 
     def test_a_folder_that_was_never_packed_is_refused(self, merged):
         with pytest.raises(DatasetError, match='Name a folder that `vasomim pack` wrote'):

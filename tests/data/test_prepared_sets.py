@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import cv2
@@ -213,3 +214,27 @@ def test_classes_that_do_not_match_the_categories_are_an_error(danilov):
 def test_a_prepared_image_is_grey_and_of_8_bits(arcade):
     image = cv2.imread(str(arcade / 'arcade_v' / 'images' / 'syntax_train_2.png'), cv2.IMREAD_UNCHANGED)
     assert image.ndim == 2 and image.dtype == np.uint8
+
+
+def test_files_in_the_other_spelling_of_accents_are_found(tmp_path):
+    """As a copy by way of some file systems and archives leaves them."""
+    source = write_pairs(tmp_path / 'published', [f'm\u00fcller{k}_1' for k in range(10)])
+    boxes = write_voc(tmp_path / 'boxes', [f'm\u00fcller{k}_1' for k in range(10)])
+    for published, out in ((source, 'masks'), (boxes, 'objects')):
+        assert main('prepare', ['downstream', 'folder', str(published), str(tmp_path / out)]) == 0
+        for path in [*(tmp_path / out / 'images').iterdir(), *(tmp_path / out).glob('masks/*')]:
+            path.rename(path.with_name(path.name.replace('\u00fc', 'u\u0308')))
+    dataset = FolderSegmentation(tmp_path / 'masks', split='train')
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    assert infos and all(Path(info[key]).is_file() for info in infos for key in ('img_path', 'seg_map_path'))
+    detection = FolderDetection(tmp_path / 'objects', split='train')
+    infos = [detection.get_data_info(index) for index in range(len(detection))]
+    assert infos and all(Path(info['img_path']).is_file() for info in infos)
+
+
+def test_a_damaged_list_of_sides_is_an_error_with_its_name(arcade, tmp_path):
+    shutil.copytree(arcade / 'arcade_vs', tmp_path / 'set')
+    for content in ('[]', '{"a": NaN}', '[' * 100_000, ''):
+        (tmp_path / 'set/sides.json').write_text(content)
+        with pytest.raises(DatasetError, match=r'sides\.json: '):
+            ARCADESegments(tmp_path / 'set')

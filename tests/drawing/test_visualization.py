@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -109,3 +113,22 @@ def test_a_picture_is_written_as_it_is(frames, tmp_path):
     write_picture(tmp_path / 'deep' / 'folder' / 'picture.png', picture)
     read = cv2.imread(str(tmp_path / 'deep' / 'folder' / 'picture.png'))[..., ::-1]
     np.testing.assert_array_equal(read, picture)
+
+
+TEXTS = """
+import numpy as np
+from vasomim.drawing.overlays import contact_sheet
+from vasomim.drawing.visualization import caption
+panel = np.zeros((224, 224, 3), np.uint8)
+for text in ('f\\udcfcr', 'a\\x00b', 'n\\nl', '\\u202e', '\\U0001f600', 'x' * 5000, '\\udcff' * 300):
+    assert caption(panel, text).any()
+    contact_sheet([[panel]], [text], [text], text)
+print('alive')
+"""
+
+
+def test_text_of_any_kind_is_drawn():
+    """OpenCV dies of half a surrogate pair, so in a process of its own."""
+    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, '-c', TEXTS], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == 'alive', (done.returncode, done.stderr)

@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 import vasomim.engine.runner
 import vasomim.evaluation.pretraining_metrics
 from tests.engine.conftest import ToyFrames, runner_config
-from vasomim.checkpoints.checkpoint import last_checkpoint
+from vasomim.checkpoints.runs import last_checkpoint
 from vasomim.engine import PretrainRunner
 from vasomim.engine.saving import SafeCheckpointHook
 

@@ -13,6 +13,7 @@ from torch import nn
 from vasomim.engine import PretrainRunner
 from vasomim.engine.compilation import SharedDropPath, check_compiler, compile_parts
 from vasomim.errors import ConfigError, StackError
+from vasomim.tensorfiles import read_file
 
 
 def compiler_is_missing() -> str:
@@ -33,7 +34,7 @@ def test_compiled_parts_train_to_the_same_weights(toy, tmp_path, capsys):
         # Traced and differentiated as by default, but run by PyTorch's own kernels, which spares minutes of g++.
         config['cfg'] = {**config['cfg'], 'compile': name == 'compiled' and {'backend': 'aot_eager'}}
         PretrainRunner(**config).train()
-        weights[name] = torch.load(tmp_path / name / 'epoch_1.pth', weights_only=True)['state_dict']
+        weights[name] = read_file(tmp_path / name / 'epoch_1.pth')['state_dict']
     assert torch._dynamo.utils.counters['frames']['ok'] > 0  # It did compile.
     assert list(weights['compiled']) == list(weights['eager'])
     for name, tensor in weights['eager'].items():

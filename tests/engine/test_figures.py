@@ -79,6 +79,31 @@ def test_own_randomness_leaves_the_gpus_of_other_processes_alone(monkeypatch, gp
     assert found == [asked]
 
 
+def test_a_picture_that_fails_is_a_warning(toy, tmp_path, capsys):
+    class Broken(toy.Model):
+        def reconstruct(self, frames, samples):
+            raise RuntimeError('no picture today')
+
+    (tmp_path / 'figures').touch()  # Where the folder should be.
+    figures = {'figures': {'type': 'ReconstructionFigureHook', 'interval': 1}}
+    for model in (toy.Model(), Broken()):
+        runner = PretrainRunner(**toy.config(tmp_path, epochs=1, hooks=figures, model=model))
+        runner.train()
+        assert runner.epoch == 1 and runner.model.training
+    assert capsys.readouterr().out.count('the picture of epoch 1 failed') == 2
+
+
+def test_a_model_that_reconstructs_nothing_trains_without_pictures(toy, tmp_path, capsys):
+    class Plain(toy.Model):
+        reconstruct = property()  # hasattr() is False.
+
+    figures = {'figures': {'type': 'ReconstructionFigureHook', 'interval': 1}}
+    runner = PretrainRunner(**toy.config(tmp_path, epochs=2, hooks=figures, model=Plain()))
+    runner.train()
+    assert runner.epoch == 2 and not (tmp_path / 'figures').exists()
+    assert capsys.readouterr().out.count('no pictures') == 1
+
+
 @pytest.mark.parametrize('options', [{'interval': 0}, {'num': 0}])
 def test_nonsense_is_refused(options):
     with pytest.raises(ValueError, match='must be positive'):

@@ -11,7 +11,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from vasomim.checkpoints.checkpoint import last_checkpoint
+from vasomim.checkpoints.runs import last_checkpoint
 from vasomim.engine import PretrainRunner
 from vasomim.engine.runner import ScaledRate
 from vasomim.errors import CheckpointError, ConfigError
@@ -207,7 +207,7 @@ except CheckpointError as error:
 
 
 @pytest.mark.parametrize('rank', [0, 1])
-def test_an_unfinished_file_replaces_no_checkpoint(toy, tmp_path, monkeypatch, rank):
+def test_the_first_process_alone_writes_checkpoints(toy, tmp_path, monkeypatch, rank):
     runner = PretrainRunner(**toy.config(tmp_path, epochs=1))
     runner.train()
     cut_off = tmp_path / '.epoch_1.pth.17.0.part'

@@ -14,6 +14,7 @@ import torch
 from vasomim.engine import PretrainRunner, ShardedRunner
 from vasomim.errors import ConfigError
 from vasomim.masking import MaskPlan
+from vasomim.tensorfiles import read_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,7 +79,7 @@ def trained(tmp_path_factory) -> Path:
 
 
 def checkpoint(path: Path) -> dict:
-    return torch.load(path, weights_only=True)
+    return read_file(path)
 
 
 def assert_same(found: dict, expected: dict, tolerance: float) -> None:

@@ -62,6 +62,33 @@ def test_a_worker_that_was_killed_is_named_with_its_cure():
     assert 'num_workers' in found.cure and '--resume' in found.cure
 
 
+SMALL = """
+import subprocess, sys, torch
+from torch.utils.data import DataLoader
+from vasomim.engine.workers import check_shared_memory, explained
+from vasomim.errors import TrainingError
+subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=' + sys.argv[1], 'tmpfs', '/dev/shm'], check=True)
+try:
+    with explained('train_dataloader'):
+        if sys.argv[1] == '64k':
+            check_shared_memory()
+        list(DataLoader(torch.zeros(64, 1000, 1000), num_workers=1, batch_size=8))
+except TrainingError as error:
+    print(error.where, error.cure)
+"""
+
+
+@pytest.mark.parametrize('size', ['64k', '4m'])
+def test_shared_memory_that_is_full_has_its_own_cure(size):
+    """Before the start where there is hardly any, else when a worker dies of it, by a bus error."""
+    if subprocess.run(['unshare', '-m', 'true'], check=False, capture_output=True).returncode:
+        pytest.skip('no right to mount')
+    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[2])}
+    command = ['unshare', '-m', sys.executable, '-c', SMALL, size]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert '/dev/shm' in done.stdout and 'train_dataloader.num_workers=0' in done.stdout, done.stdout + done.stderr
+
+
 def test_memory_that_does_not_suffice_is_explained():
     found = worker_error(torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...'))
     assert str(found).startswith('the accelerator: its memory does not suffice: CUDA out of memory.')

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import vasomim.evaluation.pretraining_metrics  # noqa: F401
+from vasomim.errors import ConfigError
 from vasomim.registry import METRICS
 
 
@@ -22,3 +23,9 @@ def test_pseudo_mask_dice_is_the_mean_over_frames():
     found = [torch.tensor([[[1, 1, 0, 0]]]), torch.tensor([[[1, 0, 0, 0]]]), torch.tensor([[[0, 0, 1, 1]]])]
     metric.process({}, [{'pred_vessels': prediction, 'anatomy': anatomy} for prediction in found])
     assert metric.evaluate(3) == {'held_out/dice': pytest.approx((1 + 2 / 3 + 0) / 3)}
+
+
+def test_a_model_without_a_held_out_loss_is_named():
+    metric = METRICS.build(dict(type='ReconstructionLoss'))
+    with pytest.raises(ConfigError, match='val_evaluator'):
+        metric.process({}, [{'loss_rec': torch.tensor(0.5)}, {}])

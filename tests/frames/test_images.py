@@ -123,7 +123,7 @@ def test_what_is_no_image_is_refused(tmp_path, content):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DatasetError, match=r'nowhere\.png: cannot be read: No such file'):
+    with pytest.raises(DatasetError, match=r'nowhere\.png: it cannot be read: No such file'):
         read_grey(tmp_path / 'nowhere.png')
 
 
@@ -155,3 +155,69 @@ def test_a_mask_of_other_values_is_refused(tmp_path, first, second):
     cv2.imwrite(str(path), np.array([[first, second]], np.uint8))
     with pytest.raises(DatasetError, match=f'values {first}, {second} instead of 0 and 255'):
         read_mask(path)
+
+
+def modes(frame: np.ndarray) -> dict[str, tuple[Image.Image, np.ndarray, dict]]:
+    """Pictures of every mode by file name, with the grey levels that they show, and how to save them."""
+    color = np.dstack([frame, 255 - frame, frame // 2])
+    grey = Image.fromarray(frame)
+    indexed = Image.fromarray(color).convert('P', palette=Image.Palette.ADAPTIVE, colors=64)
+    inverted = grey.convert('P')
+    inverted.putpalette([level for index in range(256) for level in (255 - index,) * 3])
+    cmyk = Image.fromarray(color).convert('CMYK')
+    shown = {name: np.asarray(image.convert('RGB').convert('L')) for name, image in (('P', indexed), ('CMYK', cmyk))}
+    opaque, half = np.full_like(frame, 255), np.full_like(frame, 128)
+    luminance = np.asarray(Image.fromarray(color).convert('L'))
+    black = frame > 128
+    return {
+        'palette.png': (indexed, shown['P'], {}),
+        'palette.bmp': (indexed, shown['P'], {}),
+        'palette.tif': (indexed, shown['P'], {}),
+        'inverted.png': (inverted, 255 - frame, {}),
+        'inverted.bmp': (inverted, 255 - frame, {}),
+        'inverted.tif': (inverted, 255 - frame, {}),
+        'key.png': (grey, frame, {'transparency': 5}),
+        'alpha.png': (Image.fromarray(np.dstack([frame, half])), frame, {}),
+        'color_alpha.png': (Image.fromarray(np.dstack([color, half])), luminance, {}),
+        'color_alpha.webp': (Image.fromarray(np.dstack([color, half])), luminance, {'lossless': True, 'exact': True}),
+        'opaque.tif': (Image.fromarray(np.dstack([color, opaque])), luminance, {}),
+        'cmyk.jpg': (cmyk, shown['CMYK'], {'quality': 100}),
+        'cmyk.tif': (cmyk, shown['CMYK'], {}),
+        'bits.png': (Image.fromarray(black), 255 * black, {}),
+        'bits.bmp': (Image.fromarray(black), 255 * black, {}),
+        'bits.tif': (Image.fromarray(black), 255 * black, {'compression': 'group4'}),
+        'white_is_zero.tif': (grey, frame, {'tiffinfo': {262: 0}}),  # Pillow inverts what it stores.
+    }
+
+
+@pytest.mark.parametrize('name', modes(np.zeros((8, 8), np.uint8)))
+def test_every_mode_becomes_the_grey_levels_that_it_shows(tmp_path, frame, name):
+    image, shown, options = modes(frame)[name]
+    image.save(tmp_path / name, **options)
+    assert np.abs(read_grey(tmp_path / name).astype(int) - shown).max() <= 2
+
+
+def test_a_transparent_tiff_is_refused_as_its_colors_are_lost(tmp_path, frame):
+    alpha = np.full_like(frame, 255)
+    alpha[3, 4] = 254
+    Image.fromarray(np.dstack([frame, frame, frame, alpha])).save(tmp_path / 'frame.tif')
+    with pytest.raises(DatasetError, match='transparent'):
+        read_grey(tmp_path / 'frame.tif')
+
+
+@pytest.mark.parametrize('dtype', [np.uint16, np.int32, np.float32])
+def test_deep_pages_are_refused(tmp_path, frame, dtype):
+    Image.fromarray(frame.astype(dtype)).save(tmp_path / 'frame.tif')
+    with pytest.raises(DatasetError, match=np.dtype(dtype).name) as caught:
+        read_grey(tmp_path / 'frame.tif')
+    assert '8 bits' in caught.value.cure
+
+
+def test_a_jpeg_of_twelve_bits_is_refused_for_its_depth(tmp_path, frame):
+    data = bytearray(cv2.imencode('.jpg', frame)[1].tobytes())
+    data[data.index(b'\xff\xc0') + 1] = 0xC1  # Extended, which allows 12 bits.
+    data[data.index(b'\xff\xc1') + 4] = 12
+    (tmp_path / 'frame.jpg').write_bytes(data)
+    with pytest.raises(DatasetError, match='12 bits') as caught:
+        read_grey(tmp_path / 'frame.jpg')
+    assert '8 bits' in caught.value.cure

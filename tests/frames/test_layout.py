@@ -8,7 +8,17 @@ import pytest
 from tests.dicoms import write_dicom
 from vasomim.cli import main
 from vasomim.errors import DatasetError
-from vasomim.frames.layout import held_out_start, list_images, map_names, maps_beside, merged_sources, series_key
+from vasomim.frames.layout import (
+    held_out_start,
+    list_folder,
+    list_images,
+    map_names,
+    maps_beside,
+    merged_sources,
+    series_key,
+    unread_line,
+)
+from vasomim.frames.names import is_listable, on_disk, other_spellings
 
 
 def touch(root: Path, *names: str) -> None:
@@ -174,3 +184,47 @@ def test_ones_own_sources_stand_beside_the_published_ones(tmp_path):
 def test_maps_of_another_suffix_are_no_sources(tmp_path):
     touch(tmp_path, 'cadica/1.png', 'cadica_vessels/1.png')
     assert merged_sources(tmp_path, '_vessels') == ['cadica']
+
+
+def test_pictures_and_cines_of_other_kinds_are_listed_apart(tmp_path):
+    touch(
+        tmp_path, '1.png', 'b/cine.GIF', 'b/2.jpg', 'photo.heic', 'run.mp4', 'notes.txt', 'report.json', '.hidden.gif'
+    )
+    found = list_folder(tmp_path)
+    assert found.images == ['1.png', 'b/2.jpg']
+    assert found.unread == ['b/cine.GIF', 'photo.heic', 'run.mp4']
+    assert unread_line(found.unread).startswith('3 files') and 'b/cine.GIF' in unread_line(found.unread)
+
+
+@pytest.mark.parametrize(
+    ('name', 'listable'),
+    [
+        ('p1/frame 1.png', True),
+        ('\u00fc.png', True),
+        ('u\u0308.png', True),
+        ('a\nb.png', False),
+        ('a\rb.png', False),
+        ('a\u2028b.png', False),
+        ('a\x85b.png', False),
+        ('caf\udce9.png', False),
+    ],
+)
+def test_names_that_no_list_can_hold(name, listable):
+    assert is_listable(name) == listable
+    if listable:
+        assert name.encode().decode().splitlines() == [name]
+
+
+COMPOSED, APART = 'm\u00fcller.png', 'mu\u0308ller.png'
+
+
+def test_a_name_is_found_in_the_other_spelling_of_its_accents_if_there_is_one(tmp_path):
+    assert other_spellings([COMPOSED, 'a.png'], [APART, 'b.png']) == {COMPOSED: APART}
+    assert other_spellings([APART], [COMPOSED]) == {APART: COMPOSED}
+    # An Angstrom sign, a letter with a ring, and a letter and a ring are one.
+    assert other_spellings(['\u212b.png'], ['\u00c5.png', 'A\u030a.png']) == {}
+    touch(tmp_path, APART)
+    assert on_disk(tmp_path / COMPOSED) == tmp_path / APART
+    touch(tmp_path, COMPOSED)
+    assert on_disk(tmp_path / COMPOSED) == tmp_path / COMPOSED
+    assert on_disk(tmp_path / 'nowhere' / COMPOSED) == tmp_path / 'nowhere' / COMPOSED

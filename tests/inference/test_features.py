@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -15,11 +16,13 @@ import torch
 from tests.finetuned import write_checkpoint
 from tests.models.builders import ARCH
 from vasomim import compat
-from vasomim.checkpoints.checkpoint import save_weights
+from vasomim.checkpoints.writing import save_weights
 from vasomim.cli import extract_features, main
 from vasomim.drawing.notice import NOTICE
-from vasomim.errors import CheckpointError, ConfigError
+from vasomim.errors import CheckpointError, ConfigError, DatasetError
+from vasomim.files import read_json
 from vasomim.inference.features import POOLS, FeatureExtractor
+from vasomim.tensorfiles import read_file
 
 compat.prepare()
 
@@ -89,7 +92,7 @@ def test_embeddings_are_the_tokens_of_mmpretrain_whatever_names_the_file_has(tin
 @pytest.mark.parametrize('config', ['arcade_v/segmentation', 'arcade_s/detection'])
 def test_a_fine_tuned_checkpoint_gives_the_tokens_of_its_encoder(config, tmp_path):
     path = write_checkpoint(tmp_path / 'model.pth', config)
-    tensors = torch.load(path, weights_only=True)['state_dict']
+    tensors = read_file(path)['state_dict']
     model = VisionTransformer(ARCH, img_size=64, out_type='raw')
     model.load_state_dict({name[9:]: tensor for name, tensor in tensors.items() if name.startswith('backbone.')})
     model.eval()
@@ -238,3 +241,23 @@ def test_what_is_no_plain_vit_and_wrong_options_are_refused(tiny, tmp_path):
         FeatureExtractor(tmp_path / 'vit.safetensors', 'clas')
     with pytest.raises(ConfigError, match='100 does not divide into patches of 16'):
         FeatureExtractor(tmp_path / 'vit.safetensors', size=100)
+
+
+def test_labels_fit_names_in_the_other_spelling_of_accents_and_odd_files_cost_nothing(tiny, frames, tmp_path, capsys):
+    save_weights(tiny.state_dict(), tmp_path / 'vit.safetensors')
+    source, target = tmp_path / 'some', tmp_path / 'features.npz'
+    source.mkdir()
+    rows = list(csv.DictReader(labels_of(frames).open(newline='')))
+    for row in rows:
+        shutil.copy(frames / f'{row["name"]}.png', source / f'u\u0308{row["name"]}.png')
+    with (tmp_path / 'labels.csv').open('w', newline='', encoding='utf-8') as file:
+        csv.writer(file).writerows([('name', 'label'), *((f'\u00fc{row["name"]}', row['label']) for row in rows)])
+    (source / 'cine.gif').write_bytes(b'GIF89a')
+    (source / 'caf\udce9\n.png').write_bytes(b'cut short')
+    cv2.imwrite(str(source / 'narrow.png'), np.full((1, 3000), 9, np.uint8))
+    options = ['--labels', str(tmp_path / 'labels.csv'), '--device', 'cpu']
+    assert main('extract-features', [str(tmp_path / 'vit.safetensors'), str(source), str(target), *options]) == 1
+    assert 'cine.gif' in (said := capsys.readouterr().out) and 'caf\\xe9\\n.png' in said
+    report = read_json(target.with_suffix('.json'), DatasetError)
+    assert report['frames'] == 41 and report['probing']['frames_without_label'] == 1
+    assert report['unreadable'] == [f'{source}/caf\\xe9\\n.png']

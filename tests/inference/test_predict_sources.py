@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from tests.finetuned import write_checkpoint
 from vasomim.cli import main
 from vasomim.drawing.notice import NOTICE, encode_png
 from vasomim.errors import DatasetError
+from vasomim.files import read_json
 from vasomim.inference.predictor import Prediction, Predictor
 
 SECRETS = [*PATIENT.values(), 'Doe', 'Jane']
@@ -199,3 +201,45 @@ def test_no_frame_is_kept_once_it_is_predicted(task, tmp_path, monkeypatch):
     assert main('predict', ['none.pth', str(tmp_path / 'frames'), str(tmp_path / 'out')]) == 0
     assert len(alive) == 12
     assert max(alive) <= 2  # The one at hand and the one before, which the loop still names.
+
+
+def test_a_frame_too_narrow_for_the_model_is_listed_and_the_others_are_predicted(checkpoints, tmp_path, capsys):
+    tree, out = tmp_path / 'tree', tmp_path / 'out'
+    tree.mkdir()
+    for name, shape in (('a', (64, 64)), ('b', (1, 3000)), ('c', (3000, 1)), ('d', (64, 80)), ('e', (1, 1))):
+        cv2.imwrite(str(tree / f'{name}.png'), np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    assert main('predict', [str(checkpoints['detection']), str(tree), str(out), '--device', 'cpu']) == 1
+    printed = capsys.readouterr().out
+    assert f'{tree}/b.png: ' in printed and f'{tree}/c.png: ' in printed and f'{tree}/a.png: ' not in printed
+    assert files(out / 'overlays') == ['a.png', 'd.png', 'e.png']
+    images = json.loads((out / 'boxes.json').read_text())['images']
+    assert [image['file_name'] for image in images] == ['a.png', 'd.png', 'e.png']
+    with pytest.raises(DatasetError, match=r'b\.png: '):
+        list(Predictor(checkpoints['detection'], 'cpu').stream(tree / 'b.png'))
+    assert main('predict', [str(checkpoints['detection']), str(tree / 'b.png'), str(out), '--device', 'cpu']) == 2
+
+
+def test_masks_lie_in_the_picture_as_it_is_shown(checkpoints, tmp_path):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 96), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'turned.png', exif=exif)
+    predictor = Predictor(checkpoints['segmentation'], 'cpu')
+    prediction = predictor(tmp_path / 'turned.png')
+    np.testing.assert_array_equal(prediction.frame, np.rot90(pixels, -1))
+    np.testing.assert_array_equal(prediction.mask, predictor(np.ascontiguousarray(np.rot90(pixels, -1))).mask)
+
+
+def test_pictures_of_other_kinds_and_odd_names_are_told(checkpoints, tmp_path, capsys):
+    tree, out = tmp_path / 'tree', tmp_path / 'out'
+    tree.mkdir()
+    for name in (b'a\nb.png', b'caf\xe9.png', b'plain.png'):
+        (tree / os.fsdecode(name)).write_bytes(encode_png(np.full((64, 64), 90, np.uint8)))
+    (tree / 'cine.gif').write_bytes(b'GIF89a')
+    (tree / 'caf\udce9.heic').write_bytes(b'0')
+    assert main('predict', [str(checkpoints['detection']), str(tree), str(out), '--device', 'cpu']) == 0
+    assert '2 files are pictures or cines' in (printed := capsys.readouterr().out)
+    assert 'cine.gif' in printed and 'caf\\xe9.heic' in printed
+    assert set(os.listdir(os.fsencode(out / 'overlays'))) == {b'a\nb.png', b'caf\xe9.png', b'plain.png'}
+    boxes = read_json(out / 'boxes.json', DatasetError)
+    assert sorted(image['file_name'] for image in boxes['images']) == ['a\\nb.png', 'caf\\xe9.png', 'plain.png']

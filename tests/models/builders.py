@@ -16,13 +16,14 @@ HEAD = dict(type='ReconstructionHead', norm_pix=True)
 
 def vasomim_config(**changes) -> dict:
     config = dict(
-        type='VasoMIM',
+        type='MaskedImageModeling',
         backbone=BACKBONE,
         neck=NECK,
         head=HEAD,
+        guidance=dict(type='VesselGuidance'),
         masking=dict(type='AnatomyMasking'),
         segmentor=dict(type='UNeXt'),
-        consistency=dict(type='AnatomicalConsistencyLoss'),
+        losses=dict(cons=dict(type='AnatomicalConsistencyLoss')),
     )
     return {**config, **changes}
 
@@ -31,8 +32,7 @@ def build(config: dict, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
     model = MODELS.build(config)
     model.init_weights()
-    if config['type'] == 'VasoMIM':
-        model.progress = 1.0
+    model.progress = 1.0
     return model
 
 

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
-from vasomim.models import AnatomicalConsistencyLoss, AngiogramPreprocessor, ReconstructionHead
-from vasomim.models.consistency import vessel_guidance
+from vasomim.masking import uniform_mask
+from vasomim.models import AnatomicalConsistencyLoss, AngiogramPreprocessor, Evidence, MaskedBatch, ReconstructionHead
+from vasomim.models.pretraining.consistency import consistency
+from vasomim.models.pretraining.guidance import vessel_guidance
 from vasomim.models.unext import soft_dice
 
 
@@ -44,6 +46,8 @@ def test_reconstruction_loss_against_loops(norm_pix: bool, criterion: str) -> No
     head = ReconstructionHead(norm_pix=norm_pix, patch_size=4, criterion=criterion)
     assert float(head.loss(predictions, frames, mask)) == pytest.approx(sum(errors) / 4, rel=1e-5)
     per_frame = head.loss_per_frame(predictions, frames, mask)
+    per_patch = head.loss_per_patch(predictions, frames)
+    assert per_patch[mask > 0].tolist() == pytest.approx(errors, rel=1e-5)
     assert per_frame.tolist() == pytest.approx([sum(errors[:2]) / 2, sum(errors[2:]) / 2], rel=1e-5)
 
 
@@ -57,21 +61,40 @@ def test_fold_gives_the_frame_back_for_a_perfect_prediction(norm_pix: bool) -> N
 def test_consistency_against_the_definition_and_its_gradient() -> None:
     logits = torch.randn(2, 1, 5, 5, dtype=torch.float64, requires_grad=True)
     vessels = torch.rand(2, 1, 5, 5, dtype=torch.float64, requires_grad=True)
-    loss = AnatomicalConsistencyLoss(weight=2.0)(logits, vessels)
+    loss = consistency(logits, vessels)
     terms = [
         -(v * math.log(1 / (1 + math.exp(-x))) + (1 - v) * math.log(1 - 1 / (1 + math.exp(-x))))
         for x, v in zip(logits.flatten().tolist(), vessels.flatten().tolist(), strict=True)
     ]
-    assert float(loss.detach()) == pytest.approx(2 * sum(terms) / len(terms), rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(sum(terms) / len(terms), rel=1e-5)
     loss.backward()
     assert vessels.grad is None
-    torch.testing.assert_close(logits.grad, 2 * (logits.sigmoid() - vessels).detach() / 50, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(logits.grad, (logits.sigmoid() - vessels).detach() / 50, rtol=1e-4, atol=1e-7)
 
 
 def test_guidance_mixes_extraction_and_segmentor() -> None:
     anatomy, vessels = torch.tensor([[[[1, 0]]]], dtype=torch.uint8), torch.tensor([[[[0.4, 0.2]]]])
     assert vessel_guidance(anatomy, vessels, 0.25).flatten().tolist() == pytest.approx([0.55, 0.15])
     assert vessel_guidance(anatomy, None, 1.0).flatten().tolist() == [1, 0]
+    assert vessel_guidance(None, vessels, 0.0).flatten().tolist() == pytest.approx([0.4, 0.2])
+    with pytest.raises(ValueError, match='Neither'):
+        vessel_guidance(None, None, 0.5)
+
+
+def test_the_consistency_term_asks_the_segmentor_for_the_whole_reconstruction() -> None:
+    """Of a segmentor whose logit is the mean of the channels, in frames of one patch each."""
+
+    class Mean:
+        def logits(self, frames: torch.Tensor) -> torch.Tensor:
+            return frames.mean(dim=1, keepdim=True)
+
+    frames, patches = torch.randn(2, 3, 4, 4), torch.randn(2, 1, 48)
+    vessels = torch.rand(2, 1, 4, 4)
+    head = ReconstructionHead(norm_pix=False, patch_size=4)
+    batch = MaskedBatch(frames, Evidence(vessels=vessels), uniform_mask(2, 4, 0.5), patches, head, Mean())
+    logits = patches.reshape(2, 4, 4, 3).mean(dim=-1).unsqueeze(1)  # Row by row, channels last.
+    expected = 2.0 * consistency(logits, vessels)
+    torch.testing.assert_close(AnatomicalConsistencyLoss(weight=2.0)(batch), expected)
 
 
 def test_soft_dice_against_the_definition() -> None:

@@ -6,7 +6,7 @@ import cv2
 import pytest
 import torch
 
-from vasomim.checkpoints.checkpoint import SHIPPED
+from vasomim.checkpoints.runs import SHIPPED
 from vasomim.evaluation import dice
 from vasomim.models import AngiogramPreprocessor, UNeXt
 from vasomim.models.unext import SHIFTS, shift_channels

@@ -11,14 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vasomim.checkpoints.naming import GAMMAS, HF, HF_MAE, MAE, REGISTERS, TIMM, to_ours, to_theirs
+from vasomim.checkpoints.naming import GAMMAS, HF, HF_MAE, MAE, PLAIN, REGISTERS, TIMM, to_ours, to_theirs
 from vasomim.errors import CheckpointError, did_you_mean
 
+PREFIX = 'backbone.'  # Before our names of an encoder's tensors.
 TARGETS = ('vasomim', 'mmpretrain', 'timm', 'mae', 'hf')
 POSITIONS = 'backbone.pos_embed'
 CLASS_TOKEN = 'backbone.cls_token'
 # Needed neither by an encoder nor by its decoder; left out of a conversion without asking, but named.
 HEADS = re.compile(r'(vit\.|deit\.|dinov2\w*\.)?((head|head_dist|classifier|pooler)\..+|(embeddings\.)?mask_token)')
+POOLED_NORM = re.compile(r'fc_norm\..+')  # Of timm, behind the mean over patches.
 # Whatever stands in a layer, or has a part in what the layers get, changes the features.
 VITAL = re.compile(
     r'(vit\.|deit\.|dinov\w*\.)?((blocks|layers|(encoder\.|model\.)?layer)\.\d+\..+|norm_pre\..+|pre_norm\..+|dist_token)'
@@ -67,6 +69,8 @@ def adopt(
             'For a downstream task pass --cfg-options model.backbone.type=mmpretrain.RotaryViT; elsewhere take an '
             'encoder with learned position embeddings: DINOv2, MAE, or a ViT of timm or transformers.',
         )
+    if family == 'beit':
+        raise _beit(source)
     kept, dropped = _without(tensors, drop, source)
     ours: dict[str, Tensor] = {}
     thirds: dict[str, dict[int, Tensor]] = {}
@@ -94,6 +98,63 @@ def adopt(
             name = next(name for name in kept if to_ours(name, family) == (REGISTERS, None))
             raise _cannot_hold(source, [name])
     return Adopted(ours, dropped, tuple(notes))
+
+
+def is_plain_vit(tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether tensors by our names hold an encoder of a ViT's layers, and not, say, of convolutions."""
+    return f'{PREFIX}layers.0.attn.qkv.weight' in tensors
+
+
+def settle(
+    tensors: Mapping[str, Tensor], source: str | Path, grid: tuple[int, int] | None = None
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Turn the encoder of a whole model into a plain ViT, as :func:`adopt` does for one by itself.
+
+    mmpretrain names the encoder in its models as we do, also where it has what a plain ViT lacks.
+
+    Args:
+        tensors: By our names; those of other parts, and encoders that are no ViT, stay as they are.
+        source: Names the checkpoint in errors.
+        grid: Patches per column and row, where the number of position embeddings does not tell.
+
+    Returns:
+        The tensors, and what was done to them, in words.
+
+    Raises:
+        CheckpointError: If a plain ViT cannot hold a tensor of the encoder.
+    """
+    ours, notes = dict(tensors), list[str]()
+    if not is_plain_vit(ours):
+        return ours, ()
+    if any(name.startswith(PREFIX) and 'relative_position' in name for name in ours):
+        raise _beit(source)
+    _fold(ours, notes)
+    _fill_biases(ours, notes)
+    _settle_positions(ours, 0, grid, source, notes)
+    known = [*PLAIN, re.compile(re.escape(REGISTERS))] if POSITIONS not in ours else PLAIN
+    strange = [n for n in ours if n.startswith(PREFIX) and not any(each.fullmatch(n) for each in known)]
+    if strange:
+        raise _cannot_hold(source, strange)
+    return ours, tuple(notes)
+
+
+def refuse_others(tensors: Mapping[str, Tensor], source: str | Path, *allowed: re.Pattern[str]) -> None:
+    """Refuse tensors of another project's encoder that have no place in ours.
+
+    Args:
+        tensors: As :func:`adopt` gives them: those that it did not know have the names of the file.
+        source: Names the checkpoint in the error.
+        *allowed: Names that may be there; without one, those of heads, and of a norm behind the pooling.
+
+    Raises:
+        CheckpointError: If there is another.
+    """
+    for name in tensors:
+        if not name.startswith((PREFIX, 'neck.')) and not any(
+            each.fullmatch(name) for each in allowed or (HEADS, POOLED_NORM)
+        ):
+            cure = f'Convert it with --drop {name} to go without it.'
+            raise CheckpointError(source, f'{name} has no place in an encoder or decoder of ours.', cure)
 
 
 def translate(tensors: Mapping[str, Tensor], to: str, source: str | Path) -> tuple[dict[str, Tensor], list[str]]:
@@ -197,13 +258,23 @@ def _without(
     return {name: tensor for name, tensor in tensors.items() if name not in dropped}, tuple(dropped)
 
 
+def _beit(source: str | Path) -> CheckpointError:
+    return CheckpointError(
+        source,
+        'it is a BEiT: its layers attend by the relative positions of patches too, which a plain ViT does not have.',
+        'Take an encoder with learned position embeddings: DINOv2, MAE, or a ViT of timm or transformers.',
+    )
+
+
 def _cannot_hold(source: str | Path, names: Sequence[str]) -> CheckpointError:
     more = f' and {len(names) - 1} more' if len(names) > 1 else ''
+    parts = {re.sub(r'\.(weight|bias)$', '', name) for name in names}
+    part = next(iter(parts)) if len(parts) == 1 else 'NAME'
+    part = part.rpartition('.')[2] if part in names else part  # A tensor alone is known by its last name.
     return CheckpointError(
         source,
         f'a plain ViT cannot hold {names[0]}{more}, without which its features are others.',
-        f'Convert it with --drop {names[0].rpartition(".")[2] if len(names) == 1 else "NAME"} to go without, '
-        'or take another encoder.',
+        f'Convert it with --drop {part} to go without, or take another encoder.',
     )
 
 

@@ -107,6 +107,7 @@ HF_SYNONYMS = [
     (r'\.mlp\.fc2\.', '.output.dense.'),
 ]
 
+BEIT = re.compile(r'(?:beit\.|data2vec_vision\.)?(?:embeddings\.)?cls_token')  # Beside relative positions.
 # The vessel segmentor as VasoMIM's authors name it, read only: regular expressions, the first that matches counts.
 UNEXT: list[Rule] = [
     (r'encoder(\d)\.(.+)', lambda m: f'encoder.{int(m[1]) - 1}.conv.{m[2]}'),
@@ -128,11 +129,14 @@ def detect_family(names: Iterable[str]) -> str:
 
     Returns:
         'unext', 'mae' (VasoMIM's authors too), 'timm', 'mmpretrain' (a bare encoder), 'hf', 'dinov2' and 'dinov3' (as
-        transformers names them; 'dinov3' also by other names), or 'vasomim': ours, and whatever is not known.
+        transformers names them; 'dinov3' also by other names), 'beit' (whosoever names it), or 'vasomim': ours, and
+        whatever is not known.
     """
     known = set(names)
     if 'dnorm3.weight' in known:
         return 'unext'
+    if any('relative_position_bias_table' in name for name in known) and any(map(BEIT.fullmatch, known)):
+        return 'beit'
     if 'rope_embed.periods' in known or 'embeddings.patch_embeddings.weight' in _bare(known):
         return 'dinov3'
     if 'blocks.0.gamma_1' in known and 'pos_embed' not in known:
@@ -218,3 +222,5 @@ READERS = {
     'dinov2': _HF,
     'dinov3': _readers(DINOV3.items()),
 }
+# Our names of all that a plain ViT holds, or one that puts a mask token in place of patches.
+PLAIN = [_pattern(name) for name in (*TIMM, 'backbone.mask_token')]

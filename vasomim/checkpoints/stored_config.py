@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
-import os
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +11,11 @@ from mmengine.config import Config
 
 from vasomim.errors import CheckpointError
 
-LIBRARIES = ('vasomim', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet')
-PLUGINS = 'VASOMIM_PLUGINS'  # Environment variable: packages, separated by commas, that a stored config may import.
+LONGEST = 1 << 20  # Characters of a config; those of this project have some 10,000.
 DISTRUST = 'Do not load it unless you trust its source; `vasomim convert` gives its tensors without the config.'
+ARCHITECTURE = ('embed_dims', 'num_layers', 'num_heads', 'feedforward_channels')
+# The least and the largest that a config may say of a plain ViT.
+ENCODER = {'patch_size': (1, 256), 'img_size': (1, 16384), 'window_size': (0, 16384)}
 
 
 def parse_config(text: str, source: str | Path) -> Config:
@@ -30,35 +29,72 @@ def parse_config(text: str, source: str | Path) -> Config:
         source: The checkpoint, for the error.
 
     Raises:
-        CheckpointError: If the text holds anything else.
+        CheckpointError: If the text holds anything else, or is longer than ``LONGEST``.
     """
+    if len(text) > LONGEST:
+        raise CheckpointError(source, f'its config has {len(text):,} characters.', DISTRUST)
     try:
         values = dict(_assignment(line) for line in ast.parse(text).body)
         return Config(values)
-    except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError) as error:
         raise CheckpointError(source, f'its config is no list of plain values: {error}.', DISTRUST) from error
 
 
-def check_buildable(config: Config, sections: Mapping[str, Any], source: str | Path) -> None:
-    """Import the modules that a parsed config registers its classes in, and check what is to be built from it.
-
-    Modules of this project and of OpenMMLab's libraries are imported; others only if they are already, or belong to a
-    package that the environment variable ``VASOMIM_PLUGINS`` names. Each ``type`` has to be registered, as mmengine
-    would import and call whatever else it names, or be an operator of mmcv. A string with a call in it is refused, as
-    some classes evaluate theirs (``nms`` of mmcv).
+def look_up(config: Any, path: str, kind: type | tuple[type, ...], source: str | Path, default: Any = None) -> Any:
+    """Return what a stored config says at a dotted path.
 
     Args:
-        config: As :func:`parse_config` gives it.
-        sections: The parts of it that are built, by their names.
+        config: A config, or a section of one.
+        path: Keys, joined by dots.
+        kind: What a value has to be.
         source: The checkpoint, for the error.
+        default: Where the path or a part of it is missing or None.
 
     Raises:
-        CheckpointError: If a module cannot be imported or a section holds what is not allowed.
+        CheckpointError: If the value is of another kind, or something on the way to it is no section.
     """
-    left = _import_modules(config, source)
-    scope = config.get('default_scope') or 'mmpretrain'
-    for name, section in sections.items():
-        _check_section(section, name, scope, source, left)
+    node, walked = config, ''
+    for part in path.split('.'):
+        if not isinstance(node, (Mapping, Config)):
+            raise _of_another_kind(walked, node, source)
+        walked = f'{walked}.{part}' if walked else part
+        if (node := node.get(part)) is None:
+            return default
+    if not isinstance(node, kind) or (isinstance(node, bool) and kind is int):
+        raise _of_another_kind(path, node, source)
+    return node
+
+
+def encoder_section(config: Config, source: str | Path) -> dict[str, Any]:
+    """Return what a stored config says of its encoder as a plain ViT; empty where it says nothing.
+
+    Raises:
+        CheckpointError: If one of its sizes makes no sense, or its ``arch`` is neither a name nor sizes.
+    """
+    section = dict(look_up(config, 'model.backbone', Mapping, source, {}))
+    for key, (least, most) in ENCODER.items():
+        value = section.get(key)
+        for number in value if key == 'img_size' and isinstance(value, (list, tuple)) and len(value) == 2 else [value]:
+            if number is not None and not (type(number) is int and least <= number <= most):
+                raise _of_another_kind(f'model.backbone.{key}', value, source)
+    layers = section.get('global_layers')
+    if layers is not None and not (isinstance(layers, (list, tuple)) and all(type(layer) is int for layer in layers)):
+        raise _of_another_kind('model.backbone.global_layers', layers, source)
+    arch = section.get('arch')
+    if not (isinstance(arch, (str, type(None))) or (isinstance(arch, Mapping) and _is_architecture(arch))):
+        raise _of_another_kind('model.backbone.arch', arch, source)
+    return section
+
+
+def _is_architecture(sizes: Mapping) -> bool:
+    """Return whether sizes are those of a ViT: whole, positive, and its width one that its heads divide."""
+    if not all(type(sizes.get(name)) is int and sizes[name] > 0 for name in ARCHITECTURE):
+        return False
+    return sizes['embed_dims'] % sizes['num_heads'] == 0
+
+
+def _of_another_kind(path: str, value: Any, source: str | Path) -> CheckpointError:
+    return CheckpointError(source, f'{path} of its config is {str(value)[:60]!r}, which makes no sense.', DISTRUST)
 
 
 def _assignment(line: ast.stmt) -> tuple[str, Any]:
@@ -83,65 +119,3 @@ def _value(node: ast.expr) -> Any:
         return ast.literal_eval(node)
     except ValueError as error:
         raise ValueError(f'line {node.lineno} holds {ast.unparse(node)[:60]!r}') from error
-
-
-def _import_modules(config: Config, source: str | Path) -> list[str]:
-    """Import what a config may import, and return the modules that it may not."""
-    wanted = config.get('custom_imports') or {}
-    modules = wanted.get('imports') if isinstance(wanted, dict) else None
-    modules = [modules] if isinstance(modules, str) else modules or []
-    if not isinstance(modules, Iterable) or not all(isinstance(module, str) for module in modules):
-        raise CheckpointError(source, 'custom_imports of its config names no modules.', DISTRUST)
-    trusted = {*LIBRARIES, *(name.strip() for name in os.environ.get(PLUGINS, '').split(','))}
-    allowed = [module for module in modules if module.partition('.')[0] in trusted]
-    for module in allowed:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            if not wanted.get('allow_failed_imports'):
-                cure = 'Install the package that holds it, or start with PYTHONPATH=FOLDER that does.'
-                raise CheckpointError(source, f'its config imports {module}: {error}.', cure) from error
-    return [module for module in modules if module not in allowed and module not in sys.modules]
-
-
-def _check_section(node: Any, path: str, scope: str, source: str | Path, left: list[str]) -> None:
-    from mmengine.registry import MODELS
-
-    from vasomim.engine.strict import NOT_BUILT
-
-    if isinstance(node, str) and _calls(node):
-        raise CheckpointError(source, f'{path} of its config is {node[:60]!r}, which is code.', DISTRUST)
-    if isinstance(node, Mapping):
-        scope = node.get('_scope_') or scope
-        if scope not in LIBRARIES and scope not in MODELS.children:
-            raise CheckpointError(source, f'{path} of its config belongs to {scope!r}, an unknown scope.', _cure(left))
-        built = 'type' in node and path.rpartition('.')[2] not in NOT_BUILT
-        if built and not _is_known(node['type'], scope):
-            what = f'{path}.type of its config, {node["type"]!r}, is not registered.'
-            raise CheckpointError(source, what, _cure(left))
-    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
-    for key, value in items:
-        _check_section(value, f'{path}.{key}', scope, source, left)
-
-
-def _is_known(kind: Any, scope: str) -> bool:
-    import mmcv.ops  # mmdet looks RoIAlign up there.
-
-    from vasomim.engine.strict import find
-
-    return isinstance(kind, str) and (find(kind, None, scope) is not None or hasattr(mmcv.ops, kind))
-
-
-def _calls(text: str) -> bool:
-    """Return whether a string is a Python expression with a call in it."""
-    try:
-        return any(isinstance(node, ast.Call) for node in ast.walk(ast.parse(text.strip(), mode='eval')))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-
-
-def _cure(left: list[str]) -> str:
-    if not left:
-        return DISTRUST
-    packages = ','.join(sorted({module.partition('.')[0] for module in left}))
-    return f'Its config imports {", ".join(left)}: if you trust that code, start with {PLUGINS}={packages}.'

@@ -87,6 +87,9 @@ def main(verb: str | None = None, argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, 'w')  # noqa: SIM115 - `head` has seen enough; Python flushes once more at its end
         return EXIT_BROKEN_PIPE
+    except UnicodeEncodeError as error:  # Of a library: what this project writes is printable.
+        what = 'it is not UTF-8, and a library that is needed here takes no such name.'
+        return refuse(VasoMIMError(error.object[:200], what, 'Rename it, or copy it to a place of another name.'))
     except OSError as error:
         return refuse(StorageError.of(error.filename or f'vasomim {verb}', error))
     except MemoryError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import socket
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vasomim.cores import cores
-from vasomim.errors import ConfigError
+from vasomim.errors import ConfigError, printable
+from vasomim.files import require_writable
 
 if TYPE_CHECKING:
     from vasomim.benchmark.running.estimate import Estimate
@@ -31,8 +31,9 @@ VERBS = {
     'status': 'show how far the last run is',
     'report': 'write the leaderboard from the results',
     'submit': 'pack predictions, results and environment into a zip file',
-    'verify': 'compute every score of a zip file again and say what differs',
+    'verify': 'compute every score of a zip file again and say what differs from it or from the study',
 }
+QUEUE = 'queue.json'  # What `status` reads, in the work directory.
 LEADERBOARD = 'leaderboard'  # Folder of the pages, beside that of the results.
 
 
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         own = verbs.add_parser(verb, help=text, description=f'{text[0].upper()}{text[1:]}.')
         if verb != 'verify':
             add_places(own)
-        if verb in ('plan', 'run', 'report', 'submit'):
+        if verb != 'status':
             add_selection(own)
         if verb in ('plan', 'run'):
             own.add_argument('--data', metavar='DIR', help='takes the place of data/ in the entries')
@@ -67,7 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if verb == 'verify':
             own.add_argument('zip', type=Path, metavar='ZIP', help='file that `benchmark submit` wrote')
             own.add_argument('--data', metavar='DIR', help='takes the place of data/ in the entries')
-            own.add_argument('--entries', action='append', default=[], metavar='FILE', help='further entries')
             own.add_argument('--tolerance', type=float, default=1e-6, help='largest difference (default: %(default)g)')
 
 
@@ -127,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
 
 def places(options: argparse.Namespace) -> tuple[Path, Path]:
     """Return the folder of the results and the work directory."""
-    from vasomim.benchmark.study.entries import benchmark_folder
+    from vasomim.benchmark.study.loading import benchmark_folder
 
     smoke = options.smoke
     work_dir = options.work_dir or Path('work_dirs') / ('benchmark_smoke' if smoke else 'benchmark')
@@ -141,8 +141,9 @@ def study(options: argparse.Namespace, only: Sequence[str]) -> tuple[Entries, Pr
     Raises:
         ConfigError: If an entry or an option is wrong.
     """
-    from vasomim.benchmark.study.entries import SMOKE, load_entries
-    from vasomim.benchmark.study.plan import select
+    from vasomim.benchmark.study.entries import SMOKE
+    from vasomim.benchmark.study.loading import load_entries
+    from vasomim.benchmark.study.selection import select
 
     entries = load_entries(options.entries)
     protocol = entries.protocol(options.protocol or (SMOKE if options.smoke else 'main'))
@@ -154,12 +155,17 @@ def planned(options: argparse.Namespace) -> tuple[Entries, Plan, Executor, Setti
 
     Raises:
         ConfigError: If an entry or an option is wrong.
+        StorageError: If nothing can be written where the run would write.
     """
+    from vasomim.benchmark.results.store import STUDIES
     from vasomim.benchmark.running.executor import warm_up
     from vasomim.benchmark.study.plan import Settings, make_plan
 
     entries, protocol = study(options, options.only)
     results, work_dir = places(options)
+    require_writable(work_dir / QUEUE)  # Before what takes minutes.
+    if options.verb == 'run':
+        require_writable(results / STUDIES / f'{protocol.name}.json')
     executor, threads = make_executor(options, work_dir)
     data = options.data
     if options.smoke:
@@ -260,21 +266,23 @@ def estimated(
 def show_plan(options: argparse.Namespace) -> int:
     """Print the plan."""
     import rich
+    from rich.markup import escape
     from rich.table import Table
 
     from vasomim.benchmark.results.store import Store
     from vasomim.benchmark.running.run import left_of
-    from vasomim.benchmark.study.plan import left_behind
+    from vasomim.benchmark.study.left_behind import left_behind
 
     entries, plan, executor, settings = planned(options)
     results, work_dir = places(options)
-    for damage in Store(results).damaged():
+    damaged = Store(results).damaged(entries.averaged)
+    for damage in damaged:
         say(f'damaged: {damage}')
-    damaged = bool(Store(results).damaged())
     left = plan.jobs if damaged else left_of(plan.jobs)
     jobs, found = ([], None) if plan.problems else estimated(plan, left, options, executor)
     names = {job.name for job in left}
-    table = Table(title=f'{plan.protocol.title}: {len(plan.cells)} cells, {len(plan.pretrainings)} pre-trainings')
+    title = escape(printable(plan.protocol.title))
+    table = Table(title=f'{title}: {len(plan.cells)} cells, {len(plan.pretrainings)} pre-trainings')
     for column in ('job', 'name', 'state', 'seconds'):
         table.add_column(column, justify='right' if column == 'seconds' else 'left')
     for job in plan.jobs:
@@ -338,7 +346,7 @@ def carry_out(options: argparse.Namespace) -> int:
     from vasomim.benchmark.results.store import Store
     from vasomim.benchmark.running.claims import Claim
     from vasomim.benchmark.running.run import compare, left_of, run_jobs, write_queue
-    from vasomim.benchmark.study.plan import left_behind
+    from vasomim.benchmark.study.left_behind import left_behind
 
     begun = time.monotonic()
     entries, plan, executor, settings = planned(options)
@@ -350,7 +358,7 @@ def carry_out(options: argparse.Namespace) -> int:
             f'{len(plan.problems)} things are missing:\n    {listed}',
             'Provide them, or choose cells that can run by --only task=NAME.',
         )
-    for path, error in Store(results).set_aside_damaged():
+    for path, error in Store(results).set_aside_damaged(entries.averaged):
         say(f'set aside as {path}: {error.what} Its cell is computed again.')
     whole = whole_study(entries, plan, settings)
     if lost := left_behind(whole, Store(results)):
@@ -364,7 +372,7 @@ def carry_out(options: argparse.Namespace) -> int:
     queue = [by_name.get(job.name, job) for job in plan.jobs]
     started = time.monotonic()
     with Claim(alive):  # Before `status` can know of it.
-        write_queue(work_dir / 'queue.json', queue, executor.slots, alive)
+        write_queue(work_dir / QUEUE, queue, executor.slots, alive)
         progress = run_jobs(jobs, executor, say)
     alive.unlink(missing_ok=True)
     say(
@@ -385,7 +393,7 @@ def show_status(options: argparse.Namespace) -> int:
     from vasomim.benchmark.running.status import follow
 
     _, work_dir = places(options)
-    return follow(work_dir / 'queue.json', options.once)
+    return follow(work_dir / QUEUE, options.once)
 
 
 def report(options: argparse.Namespace) -> int:
@@ -393,6 +401,7 @@ def report(options: argparse.Namespace) -> int:
     results, work_dir = places(options)
     entries, protocol = study(options, options.only)
     folder = options.output or results.parent / LEADERBOARD
+    require_writable(folder / 'LEADERBOARD.md')
     check_pages(folder, protocol)
     if options.pictures:
         draw_pictures(results, work_dir, folder, protocol, entries)
@@ -406,15 +415,14 @@ def check_pages(folder: Path, protocol: Protocol) -> None:
     Raises:
         ConfigError: If it does.
     """
-    path = folder / 'leaderboard.json'
-    if not path.is_file():
+    from vasomim.benchmark.report.pages import shown_in
+
+    shown = shown_in(folder)
+    if shown is None:
         return
-    content = json.loads(path.read_text(encoding='utf-8'))
-    there = content['protocol']
-    shown = [{item['name'] for item in content[key]} for key in ('tasks', 'methods')]
-    shown += [set(content[key]) for key in ('seeds', 'fractions')]
+    there, more_of = shown
     chosen = (protocol.tasks, protocol.methods, protocol.seeds, protocol.label_fractions)
-    if protocol.whole is not None and any(more - set(less) for more, less in zip(shown, chosen, strict=True)):
+    if protocol.whole is not None and any(more - set(less) for more, less in zip(more_of, chosen, strict=True)):
         raise ConfigError(
             folder, 'it holds pages of more than this part of the study.', 'Name another folder by --output.'
         )
@@ -428,8 +436,8 @@ def check_pages(folder: Path, protocol: Protocol) -> None:
 
 def draw_pictures(results: Path, work_dir: Path, folder: Path, protocol: Protocol, entries: Entries) -> None:
     """Draw what the models see for the leaderboard's page, in a process of its own, whose failure costs no figures."""
+    from vasomim.benchmark.report.pages import PICTURES
     from vasomim.benchmark.report.panels import draw
-    from vasomim.benchmark.report.report import PICTURES
     from vasomim.benchmark.results.store import Store
 
     log = work_dir / 'pictures.txt'
@@ -439,7 +447,7 @@ def draw_pictures(results: Path, work_dir: Path, folder: Path, protocol: Protoco
 
 def write_report(results: Path, folder: Path, protocol: Protocol, entries: Entries) -> None:
     """Write the pages of the leaderboard and say where they are."""
-    from vasomim.benchmark.report.report import write_leaderboard
+    from vasomim.benchmark.report.pages import write_leaderboard
     from vasomim.benchmark.results.store import Store
 
     for path in write_leaderboard(Store(results), folder, protocol, entries):
@@ -448,8 +456,9 @@ def write_report(results: Path, folder: Path, protocol: Protocol, entries: Entri
 
 def submit(options: argparse.Namespace) -> int:
     """Pack a submission."""
-    from vasomim.benchmark.results.submit import pack
+    from vasomim.benchmark.submission.pack import pack
 
+    require_writable(options.zip)
     results, work_dir = places(options)
     entries, protocol = study(options, options.only)
     number = pack(options.zip, results, work_dir, protocol, entries)
@@ -458,14 +467,33 @@ def submit(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Check a submission; exit status 1 if something differs."""
-    from vasomim.benchmark.results.submit import check
+    """Check a submission; exit status 1 if something differs, is less than the study, or nothing could be checked."""
+    from vasomim.benchmark.study.loading import load_entries
+    from vasomim.benchmark.study.selection import select
+    from vasomim.benchmark.submission.archive import Archive
+    from vasomim.benchmark.submission.verify import CLAIMED, VERIFIED
+    from vasomim.benchmark.submission.verify import verify as check
 
-    lines, number = check(options.zip, options.data, options.entries, options.tolerance)
-    for line in lines:
-        print(line)
-    print(f'{number} scores computed again, {len(lines)} differences')
-    return 1 if lines else 0
+    if not 0 <= options.tolerance < math.inf:
+        raise ConfigError(
+            '--tolerance', f'{options.tolerance} is no difference of scores.', 'Take a number such as 1e-6.'
+        )
+    entries = load_entries(options.entries)
+    with Archive(options.zip) as archive:
+        protocol = entries.protocol(options.protocol or archive.manifest['study'])
+        part = select(protocol, options.only, options.seeds, options.label_fraction)
+        found = check(archive, part, entries, options.data, options.tolerance)
+    for line in found.differences:
+        print(printable(line))
+    whole = 'all of it' if part == protocol else 'the part that was asked for'
+    counted = f'{found.figures} scores of {found.cells} cells computed again, {len(found.differences)} differences'
+    print(f"study '{protocol.name}', {whole}: {counted}")
+    if found.passed:
+        for title, fields in (('verified', VERIFIED), ('only claimed', CLAIMED)):
+            print(f'{title}:')
+            for name, what in fields.items():
+                print(f'  {name}: {what}')
+    return 0 if found.passed else 1
 
 
 def say(line: str) -> None:

@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='go without a tensor, or without all that a name holds; may be repeated',
     )
     parser.add_argument(
+        '--key',
+        help='where the file holds several models: the state dict, or what stands before the names of the one that is '
+        'meant (teacher, base_encoder, teacher.backbone)',
+    )
+    parser.add_argument(
         '--grid',
         nargs=2,
         type=int,
@@ -52,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CheckpointError: If the source cannot be read, or cannot be converted without loss.
     """
-    from vasomim.checkpoints.checkpoint import convert_checkpoint
+    from vasomim.checkpoints.converting import convert_checkpoint
     from vasomim.errors import ConfigError
 
     for name in ('grid', 'resize'):
@@ -66,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
         options.drop,
         tuple(options.grid) if options.grid else None,
         tuple(options.resize) if options.resize else None,
+        options.key,
     )
     report = done.report
     print(

@@ -16,16 +16,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vasomim.anatomy import FILTERS, extract_anatomy
 from vasomim.anatomy.extraction import BORDER
 from vasomim.cores import cores
-from vasomim.errors import ConfigError, DatasetError
-from vasomim.files import read_json, write_whole
+from vasomim.errors import ConfigError, DatasetError, printable
+from vasomim.files import LOCK, locked, read_json, write_whole
 from vasomim.frames.layout import (
     ANATOMY_SUFFIX,
     SETTINGS_FILE,
     existing_folder,
-    list_images,
+    list_folder,
     map_names,
     maps_beside,
     merged_sources,
+    unread_line,
 )
 from vasomim.prepare.anatomy_maps import Outcome, Settings, Task, extract_all
 
@@ -149,12 +150,14 @@ def extract_folder(source: Path, destination: Path, settings: Settings, options:
         The number of frames that failed.
 
     Raises:
-        DatasetError: If there are no frames, or writing fails.
+        DatasetError: If there are no frames.
         ConfigError: If the destination holds maps made with other settings.
+        StorageError: If it cannot be written, or another extraction writes there.
     """
-    tasks = plan(source, destination, options.suffix)
-    done = [task for task in tasks if task.target.exists()]
-    try:
+    tasks, unread = plan(source, destination, options.suffix)
+    busy = 'another `vasomim extract` writes here.'
+    with locked(destination / LOCK, busy, 'Wait until it has ended; the same command then continues.', keep=False):
+        done = [task for task in tasks if task.target.exists()]
         if options.overwrite:
             for task in done:  # Before the settings change, so that a stop in between leaves no mixture behind.
                 task.target.unlink()
@@ -163,23 +166,20 @@ def extract_folder(source: Path, destination: Path, settings: Settings, options:
         made = show_progress(source.name, extract_all(tasks, settings, options.jobs or cores()), len(tasks))
         outcomes = list(made)
         report(source, destination, settings, outcomes)
-    except OSError as error:
-        raise DatasetError(
-            error.filename or destination,
-            f'cannot be written: {error.strerror}.',
-            'Free some space or choose another DST; the same command then continues.',
-        ) from error
+        if unread:
+            print(unread_line(unread))
     return sum(bool(outcome.error) for outcome in outcomes)
 
 
-def plan(source: Path, destination: Path, suffix: str) -> list[Task]:
-    """List the frames with their maps; a destination inside the source holds none.
+def plan(source: Path, destination: Path, suffix: str) -> tuple[list[Task], list[str]]:
+    """List the frames with their maps, and the pictures that are not read; a destination inside the source holds none.
 
     Raises:
         DatasetError: If there are no frames, or two would share one map.
     """
-    names = list_images(source, suffix, without=destination)
-    return [Task(name, source / name, destination / target) for name, target in map_names(names, source).items()]
+    found = list_folder(source, suffix, without=destination)
+    named = map_names(found.images, source)
+    return [Task(name, source / name, destination / target) for name, target in named.items()], found.unread
 
 
 def recorded(destination: Path) -> Settings | None:
@@ -191,10 +191,13 @@ def recorded(destination: Path) -> Settings | None:
     path = destination / SETTINGS_FILE
     if not path.exists():
         return None
+    content = read_json(path, ConfigError, AGAIN)
     try:
-        return Settings(**read_json(path, ConfigError, AGAIN))
-    except TypeError as error:
+        found = Settings(**content)
+        extract_anatomy(np.zeros((1, 1), np.uint8), **asdict(found))
+    except (ValueError, TypeError) as error:
         raise ConfigError(path, f'no settings of an extraction: {error}.', AGAIN) from error
+    return found
 
 
 def claim(destination: Path, settings: Settings, has_maps: bool, overwrite: bool) -> None:
@@ -216,12 +219,11 @@ def claim(destination: Path, settings: Settings, has_maps: bool, overwrite: bool
             raise ConfigError(destination, f'its maps were made with {", ".join(changed)}.', AGAIN)
     elif has_maps and not overwrite:
         print(
-            f'{destination} holds maps, but no {SETTINGS_FILE} that says how they were made: they are kept, and '
-            f'missing or broken ones are made with the {settings.filter} filter.'
+            f'{printable(destination)} holds maps, but no {SETTINGS_FILE} that says how they were made: they are kept, '
+            f'and missing or broken ones are made with the {settings.filter} filter.'
         )
         return
-    destination.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(wanted, indent=2).encode())
+    write_whole(path, json.dumps(wanted, indent=2))
 
 
 def show_progress(title: str, outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
@@ -246,13 +248,14 @@ def show_progress(title: str, outcomes: Iterator[Outcome], total: int) -> Iterat
 
 def report(source: Path, destination: Path, settings: Settings, outcomes: Sequence[Outcome]) -> None:
     """Print what happened, and write it to the destination."""
-    failed = {outcome.name: outcome.error for outcome in sorted(outcomes, key=lambda each: each.name) if outcome.error}
-    empty = sorted(outcome.name for outcome in outcomes if outcome.empty)
+    ordered = [(printable(outcome.name), outcome) for outcome in sorted(outcomes, key=lambda each: each.name)]
+    failed = {name: printable(outcome.error) for name, outcome in ordered if outcome.error}
+    empty = [name for name, outcome in ordered if outcome.empty]
     kept = sum(outcome.kept for outcome in outcomes)
-    broken = {outcome.name: outcome.broken for outcome in outcomes if outcome.broken}
+    broken = {name: printable(outcome.broken) for name, outcome in ordered if outcome.broken}
     made = len(outcomes) - len(failed) - kept
     content = {
-        'source': str(source),
+        'source': printable(source),
         'settings': asdict(settings),
         'made': made,
         'already_there': kept,
@@ -260,14 +263,14 @@ def report(source: Path, destination: Path, settings: Settings, outcomes: Sequen
         'failed': failed,
         'made_without_vessel': empty,
     }
-    write_whole(destination / REPORT_FILE, json.dumps(content, indent=2).encode())
-    print(f'{destination}: {made} maps made, {kept} there already, {len(failed)} frames failed.')
+    write_whole(destination / REPORT_FILE, json.dumps(content, indent=2))
+    print(f'{printable(destination)}: {made} maps made, {kept} there already, {len(failed)} frames failed.')
     if broken:
         first, fault = next(iter(broken.items()))
         print(f'{len(broken)} maps were broken, and are made again if their frame is sound (first: {first}, {fault})')
     if empty:
-        print(f'{len(empty)} new maps hold no vessel; {destination / REPORT_FILE} lists them.')
+        print(f'{len(empty)} new maps hold no vessel; {printable(destination / REPORT_FILE)} lists them.')
     for name, error in list(failed.items())[:FAILURES_SHOWN]:
-        print(f'  {source / name}: {error}')
+        print(f'  {printable(source)}/{name}: {error}')
     if len(failed) > FAILURES_SHOWN:
-        print(f'  and {len(failed) - FAILURES_SHOWN} more, listed in {destination / REPORT_FILE}.')
+        print(f'  and {len(failed) - FAILURES_SHOWN} more, listed in {printable(destination / REPORT_FILE)}.')

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
+import io
 import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vasomim.errors import ConfigError, DatasetError
+from vasomim.cli.arguments import seed
+from vasomim.errors import ConfigError, DatasetError, printable
+from vasomim.files import LOCK, locked, read_json, read_regular, require_writable, write_whole
 
 SUMMARY = 'Embed frames by a frozen encoder; with labels, judge it by k-NN and linear probing.'
 
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'prepared set, whose splits are then used',
     )
     add('--k', type=int, default=20, help='neighbors of k-NN (default: %(default)s)')
-    add('--seed', type=int, default=0, help='of splits by series, where none are given, and of the bootstrap')
+    add('--seed', type=seed, default=0, help='of splits by series, where none are given, and of the bootstrap')
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,9 +55,20 @@ def run(options: argparse.Namespace) -> int:
         CheckpointError: If the checkpoint holds no plain ViT.
         DatasetError: If the source holds no frame that can be read, or the labels do not fit.
         ConfigError: If an option is wrong.
+        StorageError: If the target cannot be written, or another run writes it.
     """
-    import io
+    if options.target.suffix != '.npz':
+        raise ConfigError(options.target, 'only .npz files are written.', 'Name it with .npz.')
+    if options.k < 1:
+        raise ConfigError('--k', f'{options.k} is not positive.', 'Take 20.')
+    lock = options.target.with_name(f'.{options.target.name}{LOCK}')
+    require_writable(options.target)
+    with locked(lock, f'another run writes {options.target.name} here.', 'Wait until it has ended.', keep=False):
+        return extract(options)
 
+
+def extract(options: argparse.Namespace) -> int:
+    """Embed into a file that nobody else writes; see :func:`run`."""
     import numpy as np
     from rich.progress import track
 
@@ -63,24 +76,21 @@ def run(options: argparse.Namespace) -> int:
 
     compat.prepare()
     from vasomim.drawing.notice import NOTICE
-    from vasomim.files import write_whole
     from vasomim.frames.inputs import left_out, list_sources, read_sources, refuse_all_damaged, tell_damaged
+    from vasomim.frames.layout import unread_line
     from vasomim.inference.features import FeatureExtractor, embed
 
-    if options.target.suffix != '.npz':
-        raise ConfigError(options.target, 'only .npz files are written.', 'Name it with .npz.')
-    if options.k < 1:
-        raise ConfigError('--k', f'{options.k} is not positive.', 'Take 20.')
     labels = None if options.labels is None else read_labels(options.labels)
     not_images: list[str] = []
-    root, files = list_sources(options.source, not_images=not_images)
+    unread: list[str] = []
+    root, files = list_sources(options.source, not_images=not_images, unread=unread)
     extractor = FeatureExtractor(options.checkpoint, options.pool, options.size, options.device)
     names: list[str] = []
     parts = []
     damaged: list[DatasetError] = []
     batches = embed(extractor, read_sources(root, files, damaged), options.batch_size)
     for frames, features in track(batches, description='batches', transient=True):
-        names += [frame.source if frame.index is None else frame.target for frame in frames]
+        names += [printable(frame.source if frame.index is None else frame.target) for frame in frames]
         parts.append(features)
     if not parts:
         refuse_all_damaged(root, len(files), damaged)
@@ -90,21 +100,23 @@ def run(options: argparse.Namespace) -> int:
     write_whole(options.target, buffer.getvalue())
     facts: dict[str, Any] = {
         'notice': NOTICE,
-        'checkpoint': str(options.checkpoint),
+        'checkpoint': printable(options.checkpoint),
         'pool': extractor.pool,
         'size': extractor.size,
         'frames': len(names),
         'width': int(features.shape[1]),
-        'unreadable': [str(error.where) for error in damaged],
+        'unreadable': [printable(error.where) for error in damaged],
     }
     if labels is not None:
         facts['probing'] = probe(names, features, labels, options)
     from vasomim.cli.predict import write_json
 
     write_json(options.target.with_suffix('.json'), facts)
-    print(f'{options.target}: {len(names)} x {features.shape[1]} features. {NOTICE}')
+    print(f'{printable(options.target)}: {len(names)} x {features.shape[1]} features. {NOTICE}')
     if not_images:
         print(left_out(not_images))
+    if unread:
+        print(unread_line(unread))
     return tell_damaged(damaged, len(files))
 
 
@@ -115,22 +127,23 @@ def read_labels(path: Path) -> dict[str, tuple[str, str]]:
         DatasetError: If the file cannot be read, lacks a column, or gives a frame two labels or an unknown split.
     """
     labels: dict[str, tuple[str, str]] = {}
-    try:
-        if path.suffix == '.json':
-            sides = json.loads(path.read_text(encoding='utf-8'))
-            from vasomim.prepare.prepared import read_split, split_path
+    cure = 'Name a CSV file, or a sides.json.'
+    if path.suffix == '.json':
+        sides = read_json(path, DatasetError, cure)
+        from vasomim.prepare.prepared import read_split, split_path
 
-            split_of = {
-                name: split
-                for split in SPLITS
-                if split_path(path.parent, split).is_file()
-                for name in read_split(path.parent, split)
-            }
-            return {name: (str(side), split_of.get(name, '')) for name, side in sides.items()}
-        with path.open(encoding='utf-8-sig', newline='') as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, AttributeError) as error:
-        raise DatasetError(path, f'cannot be read: {error}.', 'Name a CSV file, or a sides.json.') from error
+        split_of = {
+            name: split
+            for split in SPLITS
+            if split_path(path.parent, split).is_file()
+            for name in read_split(path.parent, split)
+        }
+        return {name: (str(side), split_of.get(name, '')) for name, side in sides.items()}
+    try:
+        text = read_regular(path, DatasetError, cure).decode('utf-8-sig')
+        rows = list(csv.DictReader(io.StringIO(text, newline='')))
+    except (ValueError, csv.Error) as error:
+        raise DatasetError(path, f'cannot be read: {error}.', cure) from error
     if not rows or not {'name', 'label'} <= set(rows[0]):
         raise DatasetError(path, 'it lacks the columns name and label, or rows.', 'Write a header: name,label,split')
     for number, row in enumerate(rows, start=2):
@@ -163,9 +176,12 @@ def probe(names: list[str], features: Any, labels: dict[str, tuple[str, str]], o
     import numpy as np
 
     from vasomim.evaluation.probing import judge, knn_probabilities, linear_probabilities
+    from vasomim.frames.names import other_spellings
     from vasomim.prepare.grouping import series, split_by_group
 
     own = [stem(name) for name in names]
+    spelled = other_spellings(set(own).difference(labels), set(labels).difference(own))  # Accents: NFC or NFD.
+    own = [spelled.get(name, name) for name in own]
     absent = sorted(set(labels) - set(own))
     if absent:
         count = f'{len(absent)} of {len(labels)} labelled frames'

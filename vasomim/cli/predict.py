@@ -7,6 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vasomim.cli.trust import add_trust
+from vasomim.errors import DatasetError, VasoMIMError, printable
+from vasomim.files import LOCK, locked, write_whole
+
 SUMMARY = 'Predict masks or boxes for frames with a fine-tuned checkpoint; for research only, not for diagnosis.'
 
 
@@ -20,25 +24,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--score', type=float, default=0.3, help='leave out boxes below this score (default: %(default)s)'
     )
     parser.add_argument('--device', help='cpu, cuda or cuda:N (default: a GPU if there is one)')
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Predict, and return 1 if files could not be read, which are listed.
+    """Predict, and return 1 if files could not be read or predicted, which are listed.
 
     Raises:
         CheckpointError: If the checkpoint is not that of a downstream task.
         DatasetError: If the source holds no frame that can be read.
+        StorageError: If the target cannot be written, or another prediction writes there.
     """
+    busy = 'another `vasomim predict` writes here.'
+    with locked(options.target / LOCK, busy, 'Wait until it has ended, or name another folder.', keep=False):
+        return predict(options)
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Predict into a folder that nobody else writes to; see :func:`run`."""
     from rich.progress import track
 
     from vasomim.drawing.notice import NOTICE, write_notice, write_png
-    from vasomim.errors import DatasetError
     from vasomim.frames.inputs import left_out, list_sources, read_sources, refuse_all_damaged, tell_damaged
+    from vasomim.frames.layout import unread_line
     from vasomim.inference.predictor import Predictor
 
     not_images: list[str] = []
-    root, names = list_sources(options.source, options.target, not_images)
-    predictor = Predictor(options.checkpoint, options.device, options.score)
+    unread: list[str] = []
+    root, names = list_sources(options.source, options.target, not_images, unread)
+    predictor = Predictor(options.checkpoint, options.device, options.score, options.trust_config)
     binary = len(predictor.classes) <= 1 and predictor.task == 'segmentation' and predictor.model.num_classes == 2
     write_notice(options.target, legend(predictor.task, binary, predictor.classes))
     count = 0
@@ -46,7 +60,11 @@ def run(options: argparse.Namespace) -> int:
     annotations: list[dict] = []
     damaged: list[DatasetError] = []
     for frame in track(read_sources(root, names, damaged), description='frames', transient=True):
-        prediction = predictor(frame.pixels)
+        try:
+            prediction = predicted(predictor, frame, root)
+        except DatasetError as error:
+            damaged.append(error)
+            continue
         write_png(options.target / 'overlays' / frame.target, prediction.overlay())
         if prediction.mask is not None:
             # One class as 0 and 255, which every viewer shows; several as their indices.
@@ -59,10 +77,31 @@ def run(options: argparse.Namespace) -> int:
     if predictor.task == 'detection':
         write_json(options.target / 'boxes.json', coco(images, annotations, predictor.classes))
     frames = f'{count} {"frame" if count == 1 else "frames"}'
-    print(f'{options.target}: {predictor.task} of {frames} of {len(names)} files. {NOTICE}')
+    print(f'{printable(options.target)}: {predictor.task} of {frames} of {len(names)} files. {NOTICE}')
     if not_images:
         print(left_out(not_images))
+    if unread:
+        print(unread_line(unread))
     return tell_damaged(damaged, len(names))
+
+
+def predicted(predictor: Any, frame: Any, root: Path) -> Any:
+    """Predict for a frame.
+
+    Raises:
+        DatasetError: If the model or its resizing fails, as on a frame of 1 x 3000 pixels: the others shall follow.
+    """
+    try:
+        return predictor(frame.pixels)
+    except DatasetError as error:
+        raise DatasetError(root / frame.source, error.what, error.cure) from error
+    except VasoMIMError:
+        raise
+    except Exception as error:
+        height, width = frame.pixels.shape
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        what = f'the model fails on its frame of {width} x {height} pixels: {reason}'
+        raise DatasetError(root / frame.source, what, 'Leave it out.') from error
 
 
 def legend(task: str, binary: bool, classes: tuple[str, ...]) -> list[str]:
@@ -85,9 +124,10 @@ def add_boxes(images: list[dict], annotations: list[dict], frame: Any, predictio
         prediction: :class:`vasomim.inference.predictor.Prediction` with boxes.
     """
     height, width = frame.pixels.shape
-    image = {'id': len(images) + 1, 'file_name': frame.source, 'width': width, 'height': height}
+    # Printable, as JSON cannot hold every name that a file can have.
+    image = {'id': len(images) + 1, 'file_name': printable(frame.source), 'width': width, 'height': height}
     if frame.index is not None:
-        image |= {'file_name': frame.target, 'source': frame.source, 'frame': frame.index}
+        image |= {'file_name': printable(frame.target), 'source': printable(frame.source), 'frame': frame.index}
     images.append(image)
     for box, score, label in zip(prediction.boxes, prediction.scores, prediction.labels, strict=True):
         left, upper, right, lower = (float(value) for value in box)
@@ -116,7 +156,4 @@ def coco(images: list[dict], annotations: list[dict], classes: tuple[str, ...]) 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, all at once or not at all."""
-    from vasomim.files import write_whole
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(content, indent=1) + '\n').encode())
+    write_whole(path, json.dumps(content, indent=1) + '\n')

@@ -19,7 +19,7 @@ from vasomim.cores import cores
 from vasomim.errors import ConfigError, DatasetError, printable
 from vasomim.files import in_one_step, read_json, write_whole
 from vasomim.frames.inputs import left_out
-from vasomim.frames.layout import ANATOMY_SUFFIX, existing_folder
+from vasomim.frames.layout import ANATOMY_SUFFIX, existing_folder, list_folder, unread_line
 from vasomim.prepare.anatomy_maps import Settings, Task, extract_all
 
 KINDS = {
@@ -32,6 +32,8 @@ KINDS = {
     'folder': 'any images, in sub-folders or not',
     'dicom': 'any DICOM files, of one frame or many, in sub-folders or not',
 }
+
+ANY_IMAGES = ('syntax', 'xcad', 'folder')  # Kinds of which all images are taken, wherever they lie.
 
 
 def add_pretrain_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +122,7 @@ def prepare_source(options: argparse.Namespace, source: Path, root: Path, name: 
     not_images: list[str] = []
     with progress('Listing') as report:
         units = list_units(kind, folder, selection, report, not_images)
+    unread = list_folder(folder).unread if kind in ANY_IMAGES else []
     rule = make_rule(options, root, name)
     with progress(f'{name}: files') as report:
         done = pool.write_frames(units, root, name, rule, processes, report)
@@ -136,6 +139,8 @@ def prepare_source(options: argparse.Namespace, source: Path, root: Path, name: 
     write_whole(report_path(root, name), json.dumps(summary, indent=1, ensure_ascii=False))
     remove(workplace)
     say(summary, root, name)
+    if unread:
+        print(f'  {unread_line(unread)}')
     return int(bool(done.damaged or failed))
 
 

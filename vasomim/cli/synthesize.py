@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from vasomim.cli.arguments import seed
+from vasomim.errors import printable
+
 SUMMARY = 'Write synthetic angiograms with their truth in the layout of a published dataset.'
 
 
@@ -16,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--layout', default='xa170k', metavar='NAME', help=f'{", ".join(layouts())} (default: %(default)s)'
     )
     parser.add_argument('--frames', type=int, default=200, help='images in all (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='another seed, another dataset (default: %(default)s)')
+    parser.add_argument('--seed', type=seed, default=0, help='another seed, another dataset (default: %(default)s)')
     parser.add_argument('--size', type=int, default=512, help='height and width, pixels (default: %(default)s)')
     parser.add_argument('--jobs', type=int, help='processes (default: one for each core)')
     parser.add_argument('--truth', action='store_true', help='also write masks of all vessels, 0/255, under DST_truth')
@@ -51,5 +54,5 @@ def run(options: argparse.Namespace) -> int:
     finally:
         progress.stop()
     kept = f', {summary.kept} were there already' if summary.kept else ''
-    print(f'{options.dst}: {summary.written} frames written{kept}.')
+    print(f'{printable(options.dst)}: {summary.written} frames written{kept}.')
     return 0

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from vasomim.cli.predict import write_json
 from vasomim.cli.train import build_runner, evaluators, load_config, parse_options, use_data
-from vasomim.errors import ConfigError
+from vasomim.cli.trust import add_trust
+from vasomim.errors import ConfigError, printable
+from vasomim.files import LOCK, locked, require_plain_name
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change the config, as in `vasomim train`'
     )
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,18 +63,21 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: If the config or an option is wrong, or of another task than the checkpoint.
         CheckpointError: If the checkpoint does not fit its own config.
+        StorageError: If the results cannot be written, or another test writes there.
     """
     from vasomim import compat
 
     compat.prepare()
-    from vasomim.checkpoints.checkpoint import load_tensors
-    from vasomim.drawing.notice import NOTICE, NOTICE_FILE, write_notice
-    from vasomim.inference.predictor import best_checkpoint, class_names, fine_tuned
+    from vasomim.checkpoints.reading import trained_classes
+    from vasomim.checkpoints.runs import best_checkpoint
+    from vasomim.drawing.notice import NOTICE_FILE
+    from vasomim.engine.options import merge_options
+    from vasomim.inference.predictor import fine_tuned
 
     cfg = load_config(options.config, options.cfg_options)
     scope = cfg.get('default_scope')
     checkpoint = best_checkpoint(options.checkpoint)
-    trained, tensors = fine_tuned(checkpoint)
+    trained, tensors = fine_tuned(checkpoint, options.trust_config)
     if trained.default_scope != scope:
         raise ConfigError(
             options.config,
@@ -84,13 +90,13 @@ def run(options: argparse.Namespace) -> int:
     if options.num < 1:
         raise ConfigError('--num', f'{options.num} is not positive.', 'Draw at least one case of each kind.')
     cfg.model = trained.model
-    cfg.merge_from_dict({key: value for key, value in parse_options(options.cfg_options).items() if model_key(key)})
+    merge_options(cfg, {key: value for key, value in parse_options(options.cfg_options).items() if model_key(key)})
     if options.data is not None:
         use_data(cfg, options.data)
     folder = options.work_dir or checkpoint.parent / 'test'
     cfg.work_dir, cfg.resume, cfg.load_from = str(folder), False, None
     if scope == 'mmseg':
-        measure_all(cfg, class_names(checkpoint), options.hd95)
+        measure_all(cfg, trained_classes(checkpoint), options.hd95)
     elif options.hd95:
         raise ConfigError('--hd95', 'boxes have no surface.', 'Leave it out for a detection.')
     if options.score is not None and (scope == 'mmseg' or not 0 <= options.score <= 1):
@@ -98,28 +104,53 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError('--score', what, 'Leave it out.')
     score = SCORE if options.score is None else options.score
     keep_cases(cfg, folder / 'cases.csv', score)
-    from vasomim.engine.refusals import blamed_on
+    require_plain_name(folder)
+    with locked(
+        folder / LOCK, 'another `vasomim test` writes here.', 'Wait until it has ended, or pass --work-dir.', keep=False
+    ):
+        measure(cfg, tensors, checkpoint, options, score)
+    print(f'metrics.json, cases.csv, cases.png and {NOTICE_FILE} in {printable(folder)}')
+    return 0
 
+
+def measure(cfg: Config, tensors: dict[str, Any], checkpoint: Path, options: argparse.Namespace, score: float) -> None:
+    """Test a model, and write what came of it into the work directory.
+
+    Args:
+        cfg: Of data, model and evaluators.
+        tensors: The model's.
+        checkpoint: Where they are from.
+        options: The config's name and the number of cases.
+        score: From which boxes count.
+    """
+    from vasomim.checkpoints.loading import load_tensors
+    from vasomim.checkpoints.reading import trained_classes
+    from vasomim.checkpoints.stored_model import build_model
+    from vasomim.drawing.notice import NOTICE, write_notice
+    from vasomim.engine.refusals import blamed_on
+    from vasomim.engine.workers import explained
+
+    build_model(cfg.model, cfg.default_scope, tensors, checkpoint)  # Once by itself, for an error of the checkpoint's.
     with blamed_on(cfg):
         runner = build_runner(cfg)
     load_tensors(runner.model, tensors, str(checkpoint), least=1.0)
-    check_classes(class_names(checkpoint), runner.test_dataloader.dataset, str(checkpoint))
-    figures = {key: defined(key, value) for key, value in runner.test().items()}
+    check_classes(trained_classes(checkpoint), runner.test_dataloader.dataset, str(checkpoint))
+    with explained('test_dataloader'):
+        figures = {key: defined(key, value) for key, value in runner.test().items()}
+    folder = Path(cfg.work_dir)
     show(figures, f'{checkpoint.name} on {len(runner.test_dataloader.dataset)} images')
     write_json(
         folder / 'metrics.json',
         {
             'notice': NOTICE,
-            'config': str(options.config),
-            'checkpoint': str(checkpoint),
-            'data': str(runner.test_dataloader.dataset.data_root),
+            'config': printable(options.config),
+            'checkpoint': printable(checkpoint),
+            'data': printable(runner.test_dataloader.dataset.data_root),
             'metrics': {key: None if math.isnan(value) else value for key, value in figures.items()},
         },
     )
-    draw(runner, folder, CASE_SCORE[scope], options.num, score)
+    draw(runner, folder, CASE_SCORE[cfg.default_scope], options.num, score)
     write_notice(folder, ['cases.csv: an image a row.'])  # A table that says so itself is no CSV that others can read.
-    print(f'metrics.json, cases.csv, cases.png and {NOTICE_FILE} in {folder}')
-    return 0
 
 
 def check_classes(trained: Sequence[str], dataset: Any, checkpoint: str) -> None:
@@ -213,7 +244,7 @@ def show(figures: dict[str, float], title: str) -> None:
     import rich
     from rich.table import Table
 
-    print(title)
+    print(printable(title))
     table = Table()
     table.add_column('metric')
     table.add_column('value', justify='right')
@@ -264,7 +295,7 @@ def draw(runner: Any, folder: Path, column: str, number: int, score: float) -> N
     from vasomim.drawing.notice import NOTICE, write_png
     from vasomim.drawing.overlays import contact_sheet
     from vasomim.drawing.visualization import grey
-    from vasomim.evaluation.cases import short_names
+    from vasomim.evaluation.cases import cell, short_names
     from vasomim.frames.images import read_grey
     from vasomim.inference.predictor import as_prediction
 
@@ -273,7 +304,7 @@ def draw(runner: Any, folder: Path, column: str, number: int, score: float) -> N
     values = [float(case[column]) if case[column] else math.nan for case in cases]
     dataset = runner.test_dataloader.dataset
     paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
-    places = {name: index for index, name in enumerate(short_names(paths))}
+    places = {cell(name): index for index, name in enumerate(short_names(paths))}
     rows, captions = [], []
     for chosen, kind in pick(values, number).items():
         index = places[cases[chosen]['image']]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vasomim.cli.arguments import seed
 from vasomim.errors import CheckpointError, ConfigError, did_you_mean
+from vasomim.files import LOCK, locked, require_plain_name
 from vasomim.frames.layout import ANATOMY_SUFFIX, existing_folder, maps_beside, merged_sources
 
 if TYPE_CHECKING:
@@ -75,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='change the config: model.masking.ratio=0.6 train_cfg.max_epochs=100',
     )
-    parser.add_argument('--seed', type=int, help='seed of all random numbers (default: that of the config)')
+    parser.add_argument('--seed', type=seed, help='seed of all random numbers (default: that of the config)')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher, not by hand')
 
 
@@ -85,6 +88,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: If the config or an option is wrong.
         CheckpointError: If the checkpoint to resume from does not exist.
+        StorageError: If another training runs in the work directory, or one cannot write there.
 
     A work directory with checkpoints is never written to unless ``--resume`` or ``--overwrite`` says how.
     """
@@ -99,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
     if options.init is not None:
         use_encoder(cfg, options.init)
     cfg.launcher = options.launcher
-    cfg.work_dir = options.work_dir or cfg.get('work_dir') or default_work_dir(cfg)
+    cfg.work_dir = str(options.work_dir or cfg.get('work_dir') or default_work_dir(cfg))
     if options.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=options.seed)
     if options.amp:
@@ -107,29 +111,50 @@ def run(options: argparse.Namespace) -> int:
 
         cfg.optim_wrapper, precision = mixed_precision(cfg.optim_wrapper)
         say(f'mixed precision: {precision}')
-    resume = options.resume or (FROM_WORK_DIR if cfg.get('resume') and not cfg.get('load_from') else None)
-    if resume is not None:
-        checkpoint = checkpoint_to_resume(resume, Path(cfg.work_dir))
-        cfg.resume, cfg.load_from = checkpoint is not None, checkpoint or cfg.get('load_from')
-    earlier = earlier_run(cfg, options)
-    from vasomim.engine.refusals import blamed_on
     from vasomim.engine.sizes import check_sizes
-    from vasomim.engine.workers import worker_error
 
     check_sizes(cfg)
     check_head(cfg)
-    try:
-        with blamed_on(cfg):
-            runner = build_runner(cfg)
-            for path in earlier if runner.rank == 0 else []:
-                path.unlink()
-            runner.train()
-    except (RuntimeError, OSError) as error:
-        damage = worker_error(error)
-        if damage is None:
-            raise
-        raise damage from None
+    require_plain_name(cfg.work_dir)
+    with alone(Path(cfg.work_dir), options.launcher):
+        resume = options.resume or (FROM_WORK_DIR if cfg.get('resume') and not cfg.get('load_from') else None)
+        if resume is not None:
+            checkpoint = checkpoint_to_resume(resume, Path(cfg.work_dir))
+            cfg.resume, cfg.load_from = checkpoint is not None, checkpoint or cfg.get('load_from')
+        train(cfg, earlier_run(cfg, options))
     return 0
+
+
+@contextmanager
+def alone(work_dir: Path, launcher: str) -> Iterator[None]:
+    """Hold the work directory for the run's life; of several processes, the one that writes does so for all.
+
+    Raises:
+        StorageError: If another training runs there, or one cannot write there.
+    """
+    if launcher != 'none' and process_number():
+        yield
+        return
+    cure = 'Wait until it has ended, or pass another --work-dir.'
+    with locked(work_dir / LOCK, 'another training runs in this folder.', cure, keep=False):
+        yield
+
+
+def train(cfg: Config, earlier: Sequence[Path]) -> None:
+    """Train.
+
+    Args:
+        cfg: With everything that the options say.
+        earlier: Files of an earlier run to delete, once the new one is built.
+    """
+    from vasomim.engine.refusals import blamed_on
+    from vasomim.engine.workers import explained
+
+    with explained('train_dataloader'), blamed_on(cfg):
+        runner = build_runner(cfg)
+        for path in earlier if runner.rank == 0 else []:
+            path.unlink()
+        runner.train()
 
 
 def default_work_dir(cfg: Config) -> str:
@@ -164,17 +189,19 @@ def load_config(name: str, options: Sequence[str] = ()) -> Config:
         options: KEY=VALUE, each with a dotted key.
 
     Raises:
-        ConfigError: If the file does not exist or is not valid, or a key or an option is misspelled.
+        ConfigError: If the file does not exist or is not valid, a key or an option is misspelled, or a value is out of
+            its range.
     """
+    from vasomim.engine.options import merge_options
     from vasomim.engine.reading import read_config
-    from vasomim.engine.strict import check_config, check_options
+    from vasomim.engine.strict import check_config
+    from vasomim.engine.values import check_values
 
     cfg = read_config(config_path(name))
     forget_scope(cfg._cfg_dict)
-    values = parse_options(options)
-    check_options(cfg, values)
-    cfg.merge_from_dict(values)
+    merge_options(cfg, parse_options(options))
     check_config(cfg)
+    check_values(cfg)
     return cfg
 
 
@@ -338,7 +365,7 @@ def use_encoder(cfg: Config, source: str) -> None:
         ConfigError: If the model has no encoder, other weights are loaded into the whole model, or its parameters are
             divided among processes before it is loaded.
     """
-    from vasomim.checkpoints.checkpoint import find_weights
+    from vasomim.checkpoints.runs import find_weights
 
     if 'backbone' not in cfg.model:
         raise ConfigError('--init', f'the {cfg.model.type} of {cfg.filename} has no encoder.', 'Leave it out.')
@@ -361,7 +388,7 @@ def checkpoint_to_resume(wanted: str, work_dir: Path) -> str | None:
     Raises:
         CheckpointError: If the checkpoint does not exist, or all of the folder are damaged.
     """
-    from vasomim.checkpoints.checkpoint import last_checkpoint
+    from vasomim.checkpoints.runs import last_checkpoint
 
     source = work_dir if wanted == FROM_WORK_DIR else Path(wanted)
     in_folder = wanted == FROM_WORK_DIR or source.is_dir()
@@ -424,5 +451,10 @@ def build_runner(cfg: Config) -> Any:
 
 def say(line: str) -> None:
     """Print a line once, however many processes there are."""
-    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0'))) == 0:
+    if process_number() == 0:
         print(line, flush=True)
+
+
+def process_number() -> int:
+    """Return the number of this process among those that a launcher has started."""
+    return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')))

@@ -7,7 +7,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-from vasomim.errors import CheckpointError, ConfigError, DatasetError, did_you_mean
+from vasomim.cli.arguments import seed
+from vasomim.cli.trust import add_trust
+from vasomim.errors import CheckpointError, ConfigError, DatasetError, did_you_mean, printable
+from vasomim.files import require_writable
 from vasomim.frames.layout import ANATOMY_SUFFIX, IMAGE_SUFFIXES, maps_beside
 
 SUMMARY = 'Draw original, guidance, mask and reconstruction of some frames with a pre-trained checkpoint.'
@@ -19,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', type=Path, help='folder of frames, or one frame')
     parser.add_argument('target', type=Path, help='NAME.png for one picture, or a folder for a picture per frame')
     parser.add_argument('--num', type=int, default=8, help='frames to draw, chosen at random (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the choice and the masks (default: %(default)s)')
+    parser.add_argument('--seed', type=seed, default=0, help='seed of the choice and the masks (default: %(default)s)')
     parser.add_argument(
         '--anatomy-root',
         type=Path,
@@ -31,15 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1.0,
         help='how far the training is thought to be, 0 to 1: how strongly vessels are masked (default: 1.0, its end)',
     )
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw.
+    """Draw; return 1 if frames could not be read, or their maps, which are listed.
 
     Raises:
         ConfigError: If an option leaves its range.
         CheckpointError: If the checkpoint does not load, or its model reconstructs nothing.
-        DatasetError: If the source holds no frame, or one that is drawn or its map is damaged.
+        DatasetError: If the source holds no frame, or all that were chosen are damaged.
+        StorageError: If the target cannot be written.
     """
     if options.num < 1:
         raise ConfigError('--num', f'{options.num} is not positive.', 'Draw at least one frame.')
@@ -53,46 +58,91 @@ def run(options: argparse.Namespace) -> int:
             'pictures are written as PNG.',
             f'Name {options.target.with_suffix(".png")}, or a folder for a picture per frame.',
         )
+    one_picture = options.target.suffix.lower() == '.png'
+    require_writable(options.target if one_picture else options.target / 'any.png')
     import torch
 
-    from vasomim.checkpoints.checkpoint import load_model
+    from vasomim.checkpoints.building import load_model
+    from vasomim.checkpoints.stored_model import blamed_on_config
     from vasomim.drawing.visualization import reconstruction_figure, write_picture
+    from vasomim.engine.abilities import reconstructs
     from vasomim.engine.figures import own_randomness
+    from vasomim.frames.inputs import refuse_all_damaged, tell_damaged
 
-    model: Any = load_model(options.checkpoint, 'cuda' if torch.cuda.is_available() else 'cpu')
-    if not hasattr(model, 'reconstruct'):
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model: Any = load_model(options.checkpoint, device, options.trust_config)
+    if not reconstructs(model):
         raise CheckpointError(
             options.checkpoint,
             f'a {type(model).__name__} reconstructs nothing.',
             'Take a checkpoint of a pre-training.',
         )
     model.progress = options.progress
-    dataset = dataset_of(model, options.source, options.anatomy_root)
+    dataset = dataset_of(model, options.source, options.anatomy_root, filter_of(model.cfg, options.checkpoint))
     chosen = choose(dataset, options.source, options.num, options.seed)
+    damaged: list[DatasetError] = []
     with own_randomness(options.seed), torch.no_grad():
-        # Not by the dataset's own access, whose errors speak of the options of a training.
-        samples = [dataset.pipeline({**dataset.get_data_info(index), 'skipped': []}) for index in chosen]
+        samples = [sample for index in chosen if (sample := load(dataset, index, damaged)) is not None]
+        if not samples:
+            refuse_all_damaged(options.source, len(chosen), damaged)
         batch = model.data_preprocessor(dataset.collate(samples), False)
-        result = model.reconstruct(batch['inputs'], batch['data_samples'])
+        with blamed_on_config(options.checkpoint, 'its model fails on a frame'):
+            result = model.reconstruct(batch['inputs'], batch['data_samples'])
     paths = [Path(sample.metainfo['img_path']) for sample in batch['data_samples']]
-    if options.target.suffix.lower() == '.png':
+    if one_picture:
         names = [path.name for path in paths]
         write_picture(options.target, reconstruction_figure(result, model.data_preprocessor.denormalize, names))
-        print(f'{options.target}: {len(paths)} of {len(dataset)} frames')
-        return 0
+        print(f'{printable(options.target)}: {len(paths)} of {len(dataset)} frames')
+        return tell_damaged(damaged, len(chosen))
     root = options.source if options.source.is_dir() else options.source.parent
     for index, path in enumerate(paths):
         picture = reconstruction_figure(one(result, index), model.data_preprocessor.denormalize, [path.name])
         write_picture(options.target / path.relative_to(root).with_suffix('.png'), picture)
-    print(f'{options.target}: pictures of {len(paths)} of {len(dataset)} frames')
-    return 0
+    print(f'{printable(options.target)}: pictures of {len(paths)} of {len(dataset)} frames')
+    return tell_damaged(damaged, len(chosen))
 
 
-def dataset_of(model: Any, source: Path, anatomy_root: Path | None) -> Any:
+def load(dataset: Any, index: int, damaged: list[DatasetError]) -> dict | None:
+    """Return a frame with its anatomy, or None and its error in ``damaged``.
+
+    Not by the dataset's own access, whose errors speak of the options of a training.
+    """
+    import cv2
+
+    info = dataset.get_data_info(index)
+    try:
+        return dataset.pipeline({**info, 'skipped': []})
+    except DatasetError as error:
+        damaged.append(error)
+    except (ValueError, cv2.error) as error:
+        what = f'it cannot be resized: {" ".join(str(error).split())}'
+        damaged.append(DatasetError(info['img_path'], what, 'Leave it out.'))
+    return None
+
+
+def filter_of(config: Any, checkpoint: str | Path) -> str | None:
+    """Return the filter that extracted the anatomy in the training of a stored config; None where none did.
+
+    Raises:
+        CheckpointError: If the config names something else than a filter.
+    """
+    from vasomim.checkpoints.stored_config import look_up
+
+    dataset = look_up(config, 'train_dataloader.dataset', dict, checkpoint, {})
+    if dataset.get('filter', 'sato') is None:
+        return None
+    return look_up(dataset, 'filter', str, checkpoint, 'sato')
+
+
+def dataset_of(model: Any, source: Path, anatomy_root: Path | None, filter: str | None) -> Any:
     """Return the frames of a folder as a data set that gives the model what it was trained with.
 
-    Without ``anatomy_root`` the maps of the folder beside the frames are read if there is one for each frame. Else the
-    filter of the training extracts them.
+    Args:
+        model: Of a pre-training.
+        source: The folder, or one frame.
+        anatomy_root: Of the anatomy maps. Without it those of the folder beside the frames are read if there is one for
+            each frame; else they are extracted.
+        filter: That of the training, which extracts; None for no anatomy.
     """
     import vasomim.data  # noqa: F401 - registers
     from vasomim.registry import DATASETS
@@ -105,8 +155,7 @@ def dataset_of(model: Any, source: Path, anatomy_root: Path | None) -> Any:
         dict(type='PackAngiogram'),
     ]
     root = source.parent if source.is_file() else source
-    trained = (model.cfg.get('train_dataloader') or {}).get('dataset') or {}
-    config = dict(type='AngiogramFolder', data_root=str(root), pipeline=pipeline, filter=trained.get('filter', 'sato'))
+    config = dict(type='AngiogramFolder', data_root=str(root), pipeline=pipeline, filter=filter)
     beside = maps_beside(root)
     if anatomy_root is None and not beside.is_dir():
         return DATASETS.build(config)
@@ -115,7 +164,7 @@ def dataset_of(model: Any, source: Path, anatomy_root: Path | None) -> Any:
     except DatasetError as error:
         if anatomy_root is not None or not str(error.where).startswith(str(beside)):
             raise
-        print(f'{beside}: {error.what} The anatomy is extracted from the frames instead.')
+        print(f'{printable(beside)}: {printable(error.what)} The anatomy is extracted from the frames instead.')
         return DATASETS.build(config)
 
 

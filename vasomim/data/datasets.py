@@ -18,11 +18,14 @@ from vasomim.frames.layout import (
     ANATOMY_SUFFIX,
     SOURCES,
     existing_folder,
-    list_images,
+    list_folder,
     map_names,
     merged_sources,
     source_folders,
+    unread_line,
+    walk,
 )
+from vasomim.frames.names import other_spellings
 from vasomim.registry import DATASETS
 
 SKIP = 'train_dataloader.dataset.skip_corrupt=True val_dataloader.dataset.skip_corrupt=True'
@@ -73,6 +76,7 @@ class AngiogramDataset(BaseDataset):
         self.subset = subset
         self.held_out = held_out
         self.skip_corrupt = skip_corrupt
+        self.unread: list[str] = []  # Pictures and cines beside the frames that are not read.
         super().__init__(
             ann_file='',
             data_root=str(Path(data_root).expanduser()),
@@ -112,6 +116,11 @@ class AngiogramDataset(BaseDataset):
             )
         return data_list
 
+    @property
+    def gives_anatomy(self) -> bool:
+        """Whether the pipeline starts from a stored map, or from a filter to extract one with."""
+        return not {'anatomy', 'anatomy_path', 'anatomy_filter'}.isdisjoint(self.get_data_info(0))
+
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline on a frame, or on the next one that can be read if corrupt frames are skipped.
 
@@ -144,7 +153,8 @@ class AngiogramDataset(BaseDataset):
 
     def extra_repr(self) -> list[str]:
         """Describe the dataset in a log."""
-        return [f'Root: \t{self.data_root}', f'Subset: \t{self.subset}, held out {self.held_out:g}']
+        lines = [f'Root: \t{self.data_root}', f'Subset: \t{self.subset}, held out {self.held_out:g}']
+        return [*lines, unread_line(self.unread)] if self.unread else lines
 
 
 @DATASETS.register_module()
@@ -199,7 +209,9 @@ class XA170K(AngiogramDataset):
             if name not in folders:
                 hint = did_you_mean(name, {*folders, *SOURCES})
                 raise DatasetError(root, f"there is no source '{name}'.{hint}", here)
-        return {source: [f'{source}/{name}' for name in list_images(root / source)] for source in sources}
+        found = {source: list_folder(root / source) for source in sources}
+        self.unread = [f'{source}/{name}' for source, listing in found.items() for name in listing.unread]
+        return {source: [f'{source}/{name}' for name in listing.images] for source, listing in found.items()}
 
     def describe_anatomy(self, source: str, names: list[str]) -> list[dict[str, str]]:
         """Find the maps of a source beside its frames."""
@@ -243,7 +255,9 @@ class AngiogramFolder(AngiogramDataset):
 
     def find_frames(self) -> dict[str, list[str]]:
         """List the frames of the folder."""
-        return {'.': list_images(self.data_root, without=self.anatomy_root)}
+        found = list_folder(self.data_root, without=self.anatomy_root)
+        self.unread = found.unread
+        return {'.': found.images}
 
     def describe_anatomy(self, source: str, names: list[str]) -> list[dict[str, str]]:
         """Find the maps in ``anatomy_root``."""
@@ -257,7 +271,8 @@ class AngiogramFolder(AngiogramDataset):
 def find_maps(root: str, folder: str, names: list[str], frames: list[str], cure: str) -> list[dict[str, str]]:
     """Return the ``anatomy_path`` of each frame.
 
-    Only a frame that can be read must have a map: no map can be made of another, which its reader skips or reports.
+    Only a frame that can be read must have a map: no map can be made of another, which its reader skips or reports. A
+    map whose name has its accents in another spelling than the frame's, as some archives leave them, is its map too.
 
     Args:
         root: Folder that the names are relative to.
@@ -272,7 +287,13 @@ def find_maps(root: str, folder: str, names: list[str], frames: list[str], cure:
     where = Path(root, folder)
     if not where.is_dir():
         raise DatasetError(where, 'this folder of anatomy maps does not exist.', cure)
-    paths = [os.path.join(root, target) for target in map_names(names, root).values()]
+    targets = list(map_names(names, root).values())
+    absent = [name for name in targets if not name.isascii() and not os.path.isfile(os.path.join(root, name))]
+    if absent:
+        prefix = '' if folder == '.' else f'{folder}/'
+        spelled = other_spellings(absent, {prefix + name for name in walk(where, '')}.difference(targets))
+        targets = [spelled.get(name, name) for name in targets]
+    paths = [os.path.join(root, target) for target in targets]
     missing = [(path, frame) for path, frame in zip(paths, frames, strict=True) if not os.path.isfile(path)]
     for path, frame in missing:
         if is_readable(frame):

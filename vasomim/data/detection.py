@@ -18,6 +18,7 @@ from mmdet.registry import DATASETS  # noqa: E402
 
 from vasomim.data.prepared_split import PreparedReader, make_readers  # noqa: E402
 from vasomim.errors import DatasetError, did_you_mean  # noqa: E402
+from vasomim.frames.names import on_disk  # noqa: E402
 from vasomim.prepare.coco import check_used, load_coco, wrong_boxes  # noqa: E402
 from vasomim.prepare.prepared import boxes_path  # noqa: E402
 from vasomim.prepare.published import PreparedSet  # noqa: E402
@@ -92,6 +93,7 @@ class PreparedDetection(PreparedReader, CocoDataset):
             what = f'{len(missing)} frames of the split are not in it (first: {missing[0]}).'
             raise DatasetError(path, what, 'Prepare the set again.')
         for sample in found:
+            sample['img_path'] = str(on_disk(Path(sample['img_path'])))
             if not Path(sample['img_path']).is_file():
                 raise DatasetError(sample['img_path'], 'this image is missing.', 'Prepare the set again.')
         return found

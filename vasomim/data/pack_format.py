@@ -3,6 +3,8 @@
 ``packed.json`` is the index; ``shard_00000.bin`` and so on hold for each frame its rows of 8-bit grey levels and,
 behind them, the rows of its anatomy: one bit a pixel, the leftmost in the highest bit, each row in whole bytes. Frames
 begin at multiples of a page. NumPy only: reading needs neither an image library nor torch.
+
+Version 2 of the index says for each frame what its files looked like when they were read; version 1 did not.
 """
 
 from __future__ import annotations
@@ -21,18 +23,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vasomim.errors import DatasetError
+from vasomim.files import read_json
+from vasomim.frames.limits import MOST_PIXELS
 
 INDEX = 'packed.json'
 FORMAT = 'vasomim-packed'
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
 PAGE = 4096
+LAYOUTS = ('merged', 'folder')
+KINDS = (str, int, int, int, int, int, str)  # Of the entries of a frame.
+LENGTHS = (6, 7)  # Without and with what its files looked like.
 RESIDENT = 64 << 20  # Bytes of shards that a process looks at before it lets go of them.
 CHUNK = 16 << 20
 AGAIN = '`vasomim pack SRC DST` makes again what is missing; delete a damaged shard before.'
 
 
 class PackedFrame(NamedTuple):
-    """Where a frame lies: its shard's number, the offset there, and the CRC-32 of its bytes, anatomy included."""
+    """Where a frame lies: its shard's number, the offset there, and the CRC-32 of its bytes, anatomy included.
+
+    ``origin`` is a hash of what its files looked like when they were read, see :func:`vasomim.data.packing.origin_of`;
+    '' in version 1.
+    """
 
     name: str
     height: int
@@ -40,6 +52,7 @@ class PackedFrame(NamedTuple):
     shard: int
     offset: int
     crc32: int
+    origin: str = ''
 
     def pixels(self) -> int:
         """Return the bytes of the grey levels."""
@@ -104,27 +117,74 @@ def read_index(root: str | Path) -> Index:
         DatasetError: If there is none, it is damaged, of a later version, or points outside of the shards.
     """
     path = Path(root).expanduser() / INDEX
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-        if content['format'] != FORMAT:
-            raise ValueError(f'format {content["format"]}')
-        if content['version'] != VERSION:
-            raise DatasetError(path, f'version {content["version"]}; this is {VERSION}.', 'Pack the frames again.')
-        shards = {
-            number: Shard(**content['shards'][name])
-            for number, name in ((int(name[6:-4]), name) for name in content['shards'])
-        }
+    if not path.exists():
+        raise DatasetError(path, 'there is no such index.', 'Name a folder that `vasomim pack` wrote.')
+    cure = 'Delete the folder and pack the frames again.'
+    content = read_json(path, DatasetError, cure)
+    version = content.get('version')
+    if content.get('format') == FORMAT and not (is_count(version) and version in READABLE):
+        raise DatasetError(path, f'version {version}; this is {VERSION}.', 'Pack the frames again.')
+    fault = fault_of_index(content)
+    if not fault:
+        shards = {int(name[6:-4]): Shard(**shard) for name, shard in content['shards'].items()}
         kept = {key: content[key] for key in ('layout', 'anatomy', 'size', 'complete', 'failed')}
         index = Index(shards=shards, frames=[PackedFrame(*entry) for entry in content['frames']], **kept)
-        for frame in index.frames:
-            if frame.offset < 0 or frame.offset + frame.bytes(index.anatomy) > shards[frame.shard].bytes:
-                raise ValueError(f'{frame.name} lies outside of its shard')
-    except FileNotFoundError as error:
-        raise DatasetError(path, 'there is no such index.', 'Name a folder that `vasomim pack` wrote.') from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        cure = 'Delete the folder and pack the frames again.'
-        raise DatasetError(path, f'this index of a packed set is damaged: {error}.', cure) from error
+        fault = fault_of_frames(index)
+    if fault:
+        raise DatasetError(path, f'this index of a packed set is damaged: {fault}.', cure)
     return index
+
+
+def fault_of_index(content: dict[str, Any]) -> str:
+    """Return what is wrong with the kinds of an index's values; '' if nothing is."""
+    if content.get('format') != FORMAT:
+        return f'its format is {content.get("format")!r}'
+    if content.get('layout') not in LAYOUTS:
+        return f'its layout is {content.get("layout")!r}'
+    for key in ('anatomy', 'complete'):
+        if not isinstance(content.get(key), bool):
+            return f"'{key}' is neither true nor false"
+    size = content.get('size', 0)
+    if size is not None and (size == 0 or not is_count(size)):
+        return f"'size' is {size!r}"
+    for key, kind in (('shards', dict), ('failed', dict), ('frames', list)):
+        if not isinstance(content.get(key), kind):
+            return f"there is no '{key}'"
+    if not all(isinstance(why, str) for why in content['failed'].values()):
+        return "a reason in 'failed' is no text"
+    for name, shard in content['shards'].items():
+        number = name[6:-4]
+        if not number.isdecimal() or len(number) > 9 or name != shard_name(int(number)):
+            return f'{name} is no shard'
+        if not isinstance(shard, dict) or set(shard) != set(Shard._fields):
+            return f'{name} is no shard'
+        if not is_count(shard['bytes']) or not isinstance(shard['sha256'], str):
+            return f'{name} has no size or checksum'
+    for entry in content['frames']:
+        if not isinstance(entry, list) or len(entry) not in LENGTHS or not all(map(isinstance, entry, KINDS)):
+            return f'{str(entry)[:80]} is no frame'
+    return ''
+
+
+def fault_of_frames(index: Index) -> str:
+    """Return what is wrong with the places of frames; '' if nothing is."""
+    names: set[str] = set()
+    for frame in index.frames:
+        if frame.name in names:
+            return f'{frame.name} stands there twice'
+        names.add(frame.name)
+        if frame.shard not in index.shards:
+            return f'the shard of {frame.name} is missing'
+        if min(frame.height, frame.width) < 1 or frame.height * frame.width > MOST_PIXELS:
+            return f'{frame.name} has {frame.width} x {frame.height} pixels'
+        if frame.offset < 0 or frame.offset + frame.bytes(index.anatomy) > index.shards[frame.shard].bytes:
+            return f'{frame.name} lies outside of its shard'
+    return ''
+
+
+def is_count(value: object) -> bool:
+    """Return whether a value is a whole number, 0 or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def broken_shards(root: Path, index: Index) -> dict[int, str]:

@@ -1,4 +1,8 @@
-"""Pack frames and their anatomy into the cache that :mod:`vasomim.data.pack_format` describes."""
+"""Pack frames and their anatomy into the cache that :mod:`vasomim.data.pack_format` describes.
+
+Whether a frame is still the one that was packed is told by the sizes and times of its files, and where these differ by
+its pixels. The time of the last change of a file's status is among them, which no tool for copying sets back.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,18 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vasomim.data.pack_format import INDEX, PAGE, Index, PackedFrame, Shard, broken_shards, shard_name
-from vasomim.errors import ConfigError, DatasetError
+from vasomim.errors import ConfigError, DatasetError, StorageError, printable
 from vasomim.files import sync_folder, write_whole
 from vasomim.frames.images import read_grey, read_mask
+from vasomim.frames.names import refuse_unlistable
 
 AHEAD = 4  # Frames read ahead for each thread.
 
@@ -40,7 +46,12 @@ class Block:
     width: int = 0
     content: bytes = b''
     crc32: int = 0
+    origin: str = ''
     error: str = ''
+
+    def same_pixels(self, frame: PackedFrame) -> bool:
+        """Return whether the frame was packed from the same grey levels and map."""
+        return (self.height, self.width, self.crc32) == (frame.height, frame.width, frame.crc32)
 
 
 class ShardWriter:
@@ -62,7 +73,7 @@ class ShardWriter:
             self.file.write(content)
             self.digest.update(content)
         self.bytes = offset + len(block.content)
-        return PackedFrame(block.name, block.height, block.width, self.number, offset, block.crc32)
+        return PackedFrame(block.name, block.height, block.width, self.number, offset, block.crc32, block.origin)
 
     def close(self) -> Shard:
         """Put the shard into its place."""
@@ -85,8 +96,9 @@ def pack(
 
     Args:
         sources: The frames, in the order of their reader.
-        root: The packed set. What an earlier run, also one that was killed, packed is kept; shards that are missing or
-            of another size are made again. The files are the same in the end.
+        root: The packed set. What an earlier run, also one that was killed, packed is kept, and its files are the same
+            in the end. Shards that are missing or of another size, and those with a frame or a map that is another one
+            in the source now, are made again.
         wanted: An empty index with the settings; ``complete`` says whether to accept frames that cannot be packed.
         shard_bytes: A shard ends before it grows larger than this.
         jobs: Threads that read.
@@ -97,17 +109,15 @@ def pack(
 
     Raises:
         ConfigError: If the folder holds frames packed with other settings, or from another source.
-        DatasetError: If it cannot be written.
+        DatasetError: If a name cannot stand in the lists that choose frames.
+        StorageError: If it cannot be written; the same call then continues.
     """
+    refuse_unlistable((source.name for source in sources), root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         return _pack(sources, root, wanted, shard_bytes, jobs, report)
     except OSError as error:
-        raise DatasetError(
-            error.filename or root,
-            f'cannot be written: {error.strerror or error}.',
-            'Free some space or choose another DST; the same command then continues.',
-        ) from error
+        raise StorageError.of(error.filename or root, error) from error
 
 
 def _pack(
@@ -119,7 +129,9 @@ def _pack(
     report: Callable[[int, int], None] | None,
 ) -> Index:
     accept = wanted.complete
-    index = wanted if not (root / INDEX).exists() else continued(root, wanted, {source.name for source in sources})
+    for part in (*root.glob(f'.{INDEX}.*.part'), *root.glob('shard_*.part')):  # Of a run that was killed.
+        part.unlink()
+    index = wanted if not (root / INDEX).exists() else continued(root, wanted, sources, jobs)
     index.complete = False
     places = {frame.name: frame for frame in index.frames}
     index.failed = {}
@@ -150,15 +162,16 @@ def _pack(
         close()
     finally:
         if writer is not None:
-            writer.file.close()
+            with suppress(OSError):  # What it still holds has no place on a full disk.
+                writer.file.close()
             writer.part.unlink(missing_ok=True)
     index.complete = bool(index.frames) and (accept or not index.failed)
     write_index(root, index)
     return index
 
 
-def continued(root: Path, wanted: Index, names: set[str]) -> Index:
-    """Return the index that a folder has, without what its shards have lost.
+def continued(root: Path, wanted: Index, sources: Sequence[Source], jobs: int) -> Index:
+    """Return the index that a folder has, without what its shards have lost, and without those with changed frames.
 
     Raises:
         ConfigError: If it does not fit what is wanted.
@@ -171,13 +184,33 @@ def continued(root: Path, wanted: Index, names: set[str]) -> Index:
         if getattr(index, key) != getattr(wanted, key):
             what = f'its frames were packed with {key} {getattr(index, key)} instead of {getattr(wanted, key)}.'
             raise ConfigError(root, what, cure)
-    strange = [frame.name for frame in index.frames if frame.name not in names]
+    named = {source.name: source for source in sources}
+    strange = [frame.name for frame in index.frames if frame.name not in named]
     if strange:
         raise ConfigError(root, f'{len(strange)} of its frames are not in SRC (first: {strange[0]}).', cure)
     for number in broken_shards(root, index):
         del index.shards[number]
-    index.frames = [frame for frame in index.frames if frame.shard in index.shards]
+    places = {frame.name: frame for frame in index.frames if frame.shard in index.shards}
+    doubtful = [named[name] for name, frame in places.items() if frame.origin != origin_of(named[name])]
+    for block in read_ahead(doubtful, index.size, jobs):
+        if block.same_pixels(places[block.name]):  # Copied or unpacked again.
+            places[block.name] = places[block.name]._replace(origin=block.origin)
+        else:
+            index.shards.pop(places[block.name].shard, None)
+    index.frames = [frame for frame in places.values() if frame.shard in index.shards]
     return index
+
+
+def origin_of(source: Source) -> str:
+    """Return a hash of what the files of a frame look like: their sizes, and when they and their status changed."""
+    looks = []
+    for path in (source.frame, source.anatomy):
+        try:
+            status = path.stat() if path else None
+        except OSError:
+            status = None
+        looks.append(status and (status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return hashlib.blake2b(repr(looks).encode(), digest_size=8).hexdigest()
 
 
 def read_ahead(sources: Sequence[Source], size: int | None, jobs: int) -> Iterator[Block]:
@@ -197,15 +230,20 @@ def read_ahead(sources: Sequence[Source], size: int | None, jobs: int) -> Iterat
 
 def read_block(source: Source, size: int | None) -> Block:
     """Read a frame and its map."""
+    origin = origin_of(source)  # Before it is read: what changes meanwhile is seen the next time.
+    return replace(_read_block(source, size), origin=origin)
+
+
+def _read_block(source: Source, size: int | None) -> Block:
     try:
         frame = read_grey(source.frame)
         anatomy = None if source.anatomy is None else read_mask(source.anatomy)
     except DatasetError as error:
-        return Block(source.name, error=f'{error.where}: {error.what}')
+        return Block(source.name, error=printable(f'{error.where}: {error.what}'))
     if anatomy is not None and anatomy.shape != frame.shape:
         (height, width), (tall, wide) = frame.shape, anatomy.shape
         what = f'a map of {wide} x {tall} pixels for a frame of {width} x {height}.'
-        return Block(source.name, error=f'{source.anatomy}: {what}')
+        return Block(source.name, error=printable(f'{source.anatomy}: {what}'))
     if size is not None:
         frame = shortened(frame, size, smooth=True)
         anatomy = None if anatomy is None else shortened(anatomy, size, smooth=False)

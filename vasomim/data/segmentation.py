@@ -5,7 +5,6 @@ Beside :class:`FolderSegmentation` there is a class for each published set with 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ from mmseg.registry import DATASETS, TRANSFORMS  # noqa: E402
 
 from vasomim.data.prepared_split import PreparedReader, make_readers  # noqa: E402
 from vasomim.errors import DatasetError  # noqa: E402
+from vasomim.files import read_json  # noqa: E402
 from vasomim.frames.images import read_grey  # noqa: E402
+from vasomim.frames.names import on_disk  # noqa: E402
 from vasomim.prepare.prepared import SIDES, image_path, mask_path  # noqa: E402
 from vasomim.prepare.published import PreparedSet  # noqa: E402
 
@@ -67,13 +68,13 @@ class PreparedSegmentation(PreparedReader, BaseSegDataset):
         """List the frames.
 
         Raises:
-            DatasetError: If an image or a mask is missing.
+            DatasetError: If an image or a mask is missing, or the list of sides is damaged.
         """
         sides = self.root / SIDES
-        side_of = json.loads(sides.read_text(encoding='utf-8')) if sides.is_file() else {}
+        side_of = read_json(sides, DatasetError, 'Prepare the set again.') if sides.is_file() else {}
         data_list = []
         for name in self.names:
-            image, mask = image_path(self.root, name), mask_path(self.root, name)
+            image, mask = on_disk(image_path(self.root, name)), on_disk(mask_path(self.root, name))
             for path in (image, mask):
                 if not path.is_file():
                     raise DatasetError(path, 'this file of the split is missing.', 'Prepare the set again.')

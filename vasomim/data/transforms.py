@@ -41,7 +41,7 @@ class LoadAngiogram(BaseTransform):
             DatasetError: If the frame is missing, damaged or not of 8 bits.
         """
         if 'img' not in results:  # A packed frame is there already.
-            results['img'] = read_grey(results['img_path'])
+            results['img'] = read_grey(results['img_path'], thorough=False)
         results['ori_shape'] = results['img_shape'] = results['img'].shape
         return results
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from vasomim.drawing.visualization import BACKGROUND, FONT, GAP, INK, TITLE, caption, enlarge, grey
+from vasomim.drawing.visualization import BACKGROUND, GAP, TITLE, caption, enlarge, grey, write_text
 
 Image = np.ndarray
 
@@ -61,7 +61,7 @@ def draw_boxes(frame: Image, boxes: Image, labels: Sequence[int], scores: Sequen
         cv2.rectangle(picture, (left, top), (right, bottom), shade, 1, cv2.LINE_AA)
         if scores is not None:
             at = (left, max(10, top - 4))
-            cv2.putText(picture, f'{scores[index]:.2f}', at, FONT, 0.35, shade, 1, cv2.LINE_AA)
+            write_text(picture, f'{scores[index]:.2f}', at, size=0.35, shade=shade)
     return picture
 
 
@@ -90,10 +90,10 @@ def contact_sheet(
     bottom = TITLE + len(rows) * (height + GAP)
     shape = bottom + (TITLE if footer else 0), len(titles) * (width + GAP) + GAP, 3
     sheet = np.full(shape, BACKGROUND, np.uint8)
-    cv2.putText(sheet, footer, (GAP + 2, bottom + TITLE - 8), FONT, 0.5, INK, 1, cv2.LINE_AA)
+    write_text(sheet, footer, (GAP + 2, bottom + TITLE - 8))
     for column, title in enumerate(titles):
         left = GAP + column * (width + GAP)
-        cv2.putText(sheet, title, (left + 2, TITLE - 8), FONT, 0.5, INK, 1, cv2.LINE_AA)
+        write_text(sheet, title, (left + 2, TITLE - 8))
         for index, row in enumerate(panels):
             top = TITLE + index * (height + GAP)
             picture = caption(row[column], captions[index]) if column == 0 else row[column]

@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from vasomim.errors import printable
+from vasomim.files import write_whole
+
 if TYPE_CHECKING:
     from vasomim.models import Reconstruction
 
@@ -86,7 +89,7 @@ def draw_rows(
     canvas = np.full((TITLE + len(rows) * (height + GAP), len(titles) * (width + GAP) + GAP, 3), BACKGROUND, np.uint8)
     for column, title in enumerate(titles):
         left = GAP + column * (width + GAP)
-        cv2.putText(canvas, title, (left + 2, TITLE - 8), FONT, 0.5, INK, 1, cv2.LINE_AA)
+        write_text(canvas, title, (left + 2, TITLE - 8))
         for row, panels in enumerate(rows):
             top = TITLE + row * (height + GAP)
             canvas[top : top + height, left : left + width] = panels[column]
@@ -114,20 +117,39 @@ def caption(panel: Image, name: str) -> Image:
     """Write a name into the lower left corner of a panel, cut in front where it is too long."""
     if not name:
         return panel
-    fits = panel.shape[1] // 8
+    name, fits = printable(name), panel.shape[1] // 8
     text = name if len(name) <= fits else '..' + name[2 - fits :]
-    at = (5, panel.shape[0] - 7)
-    panel = cv2.putText(panel.copy(), text, at, FONT, 0.38, (0, 0, 0), 3, cv2.LINE_AA)
-    return cv2.putText(panel, text, at, FONT, 0.38, INK, 1, cv2.LINE_AA)
+    at, panel = (5, panel.shape[0] - 7), panel.copy()
+    write_text(panel, text, at, size=0.38, shade=(0, 0, 0), thickness=3)
+    write_text(panel, text, at, size=0.38)
+    return panel
+
+
+def write_text(
+    picture: Image,
+    text: str,
+    at: tuple[int, int],
+    size: float = 0.5,
+    shade: tuple[int, int, int] = INK,
+    thickness: int = 1,
+) -> None:
+    """Write a line into a picture; the one place that calls OpenCV for it, which dies of what it cannot encode.
+
+    Args:
+        picture: RGB uint8 (H, W, 3), changed in place.
+        text: Anything; what is not printable is written as :func:`vasomim.errors.printable` does it.
+        at: Lower left corner, (x, y) in pixels.
+        size: Of the letters.
+        shade: RGB.
+        thickness: Of the lines.
+    """
+    cv2.putText(picture, printable(text), at, FONT, size, shade, thickness, cv2.LINE_AA)
 
 
 def write_picture(path: str | Path, picture: Image) -> None:
-    """Write an RGB picture as PNG and make its folder.
+    """Write an RGB picture as PNG, all at once or not at all, and make its folder.
 
     Raises:
-        OSError: If the file cannot be written.
+        StorageError: If the file cannot be written; one that was there stays.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    encoded = cv2.imencode('.png', picture[..., ::-1])[1]
-    path.write_bytes(encoded.tobytes())
+    write_whole(path, cv2.imencode('.png', picture[..., ::-1])[1].tobytes(), sync=False)  # Drawn again if it is lost.

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from mmengine.runner import Runner
 from torch.distributed.fsdp import FSDPModule
 
 from vasomim.drawing.visualization import reconstruction_figure, write_picture
+from vasomim.engine.abilities import reconstructs
+from vasomim.engine.terminal import tell
+from vasomim.errors import printable
 from vasomim.registry import HOOKS
 
 
@@ -25,7 +29,8 @@ class ReconstructionFigureHook(Hook):
 
     The frames are the first held-out ones, or the first of the training where nothing is held out. The pictures go to
     ``figures/epoch_N.png`` in the work directory and to the visualizer's backends (TensorBoard). The random numbers of
-    the training are not touched.
+    the training are not touched. An algorithm that reconstructs nothing trains without pictures, and a picture that
+    fails is a warning: neither ends a training.
 
     Args:
         interval: Epochs between two pictures.
@@ -45,20 +50,38 @@ class ReconstructionFigureHook(Hook):
         self.num = num
         self.seed = seed
 
+    def before_train(self, runner: Runner) -> None:
+        """Say so where there will be no pictures."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not reconstructs(model):
+            tell(runner.logger, f'no figures: {type(model).__name__} reconstructs nothing')
+
     def after_train_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Draw, if it is this epoch's turn: in the first process, to which all others add their shares of the model."""
         if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if not is_main_process() and not isinstance(model, FSDPModule):
+        sharded = isinstance(model, FSDPModule)
+        if not reconstructs(model) or (not is_main_process() and not sharded):
             return
-        loader = runner.train_dataloader if runner.val_loop is None else runner.val_dataloader
         training = model.training
+        try:
+            self.draw(runner, model)
+        except Exception as error:
+            if sharded:  # The other processes wait for this one's share of the model.
+                raise
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            runner.logger.warning(printable(f'the picture of epoch {runner.epoch + 1} failed: {reason}'))
+        finally:
+            model.train(training)
+
+    def draw(self, runner: Runner, model: Any) -> None:
+        """Draw into the work directory and to the backends."""
+        loader = runner.train_dataloader if runner.val_loop is None else runner.val_dataloader
         with own_randomness(self.seed), torch.no_grad():
             samples = [loader.dataset[index] for index in range(min(self.num, len(loader.dataset)))]
             batch = model.eval().data_preprocessor(loader.collate_fn(samples), False)
             result = model.reconstruct(batch['inputs'], batch['data_samples'])
-        model.train(training)
         if not is_main_process():
             return
         names = [Path(sample.metainfo.get('img_path', '')).name for sample in batch['data_samples']]

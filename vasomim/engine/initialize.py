@@ -13,14 +13,15 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from vasomim.checkpoints.checkpoint import LEAST, NEEDED, LoadReport, load_tensors, read_checkpoint, source_grid
+from vasomim.checkpoints.encoders import MASK_TOKEN, encoder_tensors, heads_of, source_grid
 from vasomim.checkpoints.families import resize_positions
+from vasomim.checkpoints.loading import LEAST, NEEDED, LoadReport, load_tensors
+from vasomim.checkpoints.reading import read_checkpoint
 from vasomim.engine.terminal import tell
 from vasomim.errors import CheckpointError
+from vasomim.files import write_whole
 from vasomim.models.rotary_vit import RotaryViT
 from vasomim.registry import HOOKS
-
-PREFIX = 'backbone.'
 
 
 @HOOKS.register_module()
@@ -31,7 +32,7 @@ class EncoderInitHook(Hook):
     to ``encoder_init.json`` in the work directory.
 
     Args:
-        checkpoint: What :func:`vasomim.checkpoints.checkpoint.read_checkpoint` reads.
+        checkpoint: What :func:`vasomim.checkpoints.reading.read_checkpoint` reads.
         least: Share of the encoder's tensors that must match, in [0, 1].
     """
 
@@ -48,8 +49,10 @@ class EncoderInitHook(Hook):
         if is_main_process():
             path = Path(runner.work_dir) / 'encoder_init.json'
             content = {**asdict(report), 'share': report.share}
-            path.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+            write_whole(path, json.dumps(content, indent=1) + '\n')
         tell(runner.logger, f'encoder from {report}')
+        for note in report.notes:
+            tell(runner.logger, f'encoder: {note}')
 
 
 def load_encoder(backbone: nn.Module, source: str | Path, least: float = LEAST) -> LoadReport:
@@ -57,19 +60,20 @@ def load_encoder(backbone: nn.Module, source: str | Path, least: float = LEAST) 
 
     Args:
         backbone: A :class:`~vasomim.models.plain_vit.PlainViT`, or another module of the same tensor names.
-        source: As in :func:`vasomim.checkpoints.checkpoint.read_checkpoint`: of any pre-training method, or of a
+        source: As in :func:`vasomim.checkpoints.reading.read_checkpoint`: of any pre-training method, or of a
             downstream task.
         least: Share of the encoder's tensors that must match, in [0, 1].
 
     Raises:
-        CheckpointError: If fewer match, or not the patch embedding, the class token and the positions; if one has
-            rotary positions and the other has not; or if the grid of the positions is not known.
+        CheckpointError: If fewer match, or not the patch embedding, the class token and the positions; if the encoder
+            holds more than the ViT; if one has rotary positions and the other has not; if they are known to have other
+            numbers of heads; or if the grid of the positions is not known.
     """
     rotary = isinstance(backbone, RotaryViT)
-    checkpoint = read_checkpoint(source, rotary=rotary)
-    tensors = {
-        name[len(PREFIX) :]: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(PREFIX)
-    } or checkpoint.tensors
+    checkpoint = read_checkpoint(source, rotary=rotary, find=True)
+    tensors, notes = encoder_tensors(checkpoint, source)
+    own = backbone.state_dict()
+    tensors = {name: tensor for name, tensor in tensors.items() if name != MASK_TOKEN or name in own}
     if rotary != ('register_tokens' in tensors):
         raise CheckpointError(
             source,
@@ -77,10 +81,40 @@ def load_encoder(backbone: nn.Module, source: str | Path, least: float = LEAST) 
             f'unlike this {type(backbone).__name__}.',
             f'Pass --cfg-options model.backbone.type=mmpretrain.{"PlainViT" if rotary else "RotaryViT"}.',
         )
+    notes += check_heads(backbone, heads_of(checkpoint, tensors, source), source)
     positions, grid = tensors.get('pos_embed'), getattr(backbone, 'patch_resolution', None)
     resized = []
     if positions is not None and grid is not None and positions.shape[1] != 1 + grid[0] * grid[1]:
         from_grid = source_grid(checkpoint, positions, source)
         tensors = {**tensors, 'pos_embed': resize_positions(positions, from_grid, tuple(grid), prefix=1)}
         resized.append('pos_embed')
-    return load_tensors(backbone, tensors, str(source), least, resized, NEEDED)
+    return load_tensors(backbone, tensors, str(source), least, resized, NEEDED, notes, strict=True)
+
+
+def check_heads(backbone: Any, said: tuple[int, str] | None, source: str | Path) -> tuple[str, ...]:
+    """Compare the number of heads of an encoder with that of a checkpoint, whose tensors fit any.
+
+    Args:
+        backbone: That is loaded into.
+        said: As :func:`vasomim.checkpoints.encoders.heads_of` returns it.
+        source: The checkpoint.
+
+    Returns:
+        What is assumed, in words; empty where it is known.
+
+    Raises:
+        CheckpointError: If they differ.
+    """
+    heads = backbone.layers[0].attn.num_heads if hasattr(backbone, 'layers') else None
+    if heads is None:
+        return ()
+    if said is None:
+        return (f'nothing says its number of heads: the {heads} of this model are assumed',)
+    if said[0] != heads:
+        raise CheckpointError(
+            source,
+            f'its encoder has {said[0]} heads, as {said[1]} says, and this {type(backbone).__name__} {heads}.',
+            'Give model.backbone.arch of your config as a dict with embed_dims, num_layers, num_heads and '
+            f'feedforward_channels, and num_heads={said[0]} in it.',
+        )
+    return ()

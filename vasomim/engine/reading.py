@@ -7,21 +7,43 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.utils import import_modules_from_strings
 
 from vasomim.errors import ConfigError, did_you_mean
+from vasomim.registry import LOCATIONS
 
 PACKAGE = re.compile(r'does not support to load (\S+) config')
+# The modules of this project that register what configs of a scope name.
+OWN = {
+    'mmpretrain': LOCATIONS,
+    'mmseg': [
+        'vasomim.models.segmentation',
+        'vasomim.data.segmentation',
+        'vasomim.evaluation.segmentation_metric',
+        'vasomim.engine',
+    ],
+    'mmdet': [
+        'vasomim.models.detection',
+        'vasomim.data.detection',
+        'vasomim.evaluation.detection_cases',
+        'vasomim.engine',
+    ],
+}
 
 
 def read_config(path: str | Path) -> Config:
-    """Read a config with all that it inherits.
+    """Read a config with all that it inherits; to its ``custom_imports`` it gets the modules of this project.
+
+    A config that names modules of its own there would otherwise replace the list of the config that it inherits.
 
     Raises:
         ConfigError: If it is not valid Python, a base does not exist, two bases set the same, or a module of its
             ``custom_imports`` cannot be imported.
     """
     try:
-        return Config.fromfile(path)
+        cfg = Config.fromfile(path)
+        add_own_imports(cfg)
+        return cfg
     except SyntaxError as error:
         raise ConfigError(path, f'it is not valid Python: {error}', 'Correct the line that is named.') from error
     except NameError as error:
@@ -53,6 +75,21 @@ def read_config(path: str | Path) -> Config:
             f'custom_imports: {error.__cause__ or error}.',
             'Correct the name of the module, install its package, or start with PYTHONPATH=FOLDER that holds it.',
         ) from error
+
+
+def add_own_imports(cfg: Config) -> None:
+    """Put the modules of this project that a config leaves out before those that it imports, and import them.
+
+    Args:
+        cfg: The config, changed in place; one of another scope stays as it is.
+    """
+    wanted = dict(cfg.get('custom_imports') or {})
+    named = wanted.get('imports') or []
+    named = [named] if isinstance(named, str) else list(named)
+    missing = [module for module in OWN.get(cfg.get('default_scope'), ()) if module not in named]
+    if missing:
+        cfg.custom_imports = {**wanted, 'imports': [*missing, *named]}
+        import_modules_from_strings(missing)
 
 
 def missing_base(path: str | Path, base: Path) -> ConfigError:

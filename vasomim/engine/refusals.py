@@ -24,12 +24,12 @@ def blamed_on(cfg: Config) -> Iterator[None]:
         cfg: The config that is built from inside.
 
     Raises:
-        ConfigError: In place of a ``TypeError``, ``ValueError`` or ``AssertionError`` that speaks of the config; others
-            pass.
+        ConfigError: In place of a ``TypeError``, ``ValueError``, ``AssertionError`` or ``ArithmeticError`` that speaks
+            of the config; others pass.
     """
     try:
         yield
-    except (TypeError, ValueError, AssertionError) as error:
+    except (TypeError, ValueError, AssertionError, ArithmeticError) as error:
         slip = unexpected_key(cfg, error) if isinstance(error, TypeError) else None
         slip = slip or refused_value(cfg, error)
         if slip is None:

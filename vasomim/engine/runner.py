@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
-import pickle
 import re
 import time
 from dataclasses import dataclass
@@ -13,23 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_distributed, is_main_process
+from mmengine.dist import is_distributed, is_main_process, master_only
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
 from vasomim.cores import cores
+from vasomim.engine.abilities import check_anatomy, validates
 from vasomim.engine.allocator import keep_freed_memory
+from vasomim.engine.backends import guard_files, guard_visualizer
 from vasomim.engine.compilation import compile_parts
 from vasomim.engine.loop import ResumableTrainLoop
+from vasomim.engine.resuming import check_training_state
 from vasomim.engine.schedule import stretch
 from vasomim.engine.seeding import start_worker
+from vasomim.engine.sizes import check_built
 from vasomim.engine.terminal import count, replace_terminal_handler, tell
+from vasomim.engine.workers import check_shared_memory
 from vasomim.errors import CheckpointError, ConfigError, StorageError
-from vasomim.files import in_one_step
+from vasomim.files import in_one_step, write_whole
 from vasomim.registry import RUNNERS
 
 MISFITS_SHOWN = 3
@@ -84,9 +89,12 @@ class PretrainRunner(Runner):
     - A checkpoint to resume from must fit the model completely. The learning rate, the schedule and the seed in it win
       over those of the config, and the frames are drawn in the order in which the interrupted run would have.
     - Checkpoints are written whole or not at all. A loader gets no more workers than there are cores.
+    - An algorithm that gives no held-out loss, such as mmpretrain's own, trains without validation.
     - With ``ProgressHook`` the terminal shows what a person reads, and the log file everything.
     - Several processes also run without GPUs (``--launcher pytorch``, gloo), and freed memory is kept there for reuse.
     """
+
+    _val_loop: Any  # mmengine's: a loop, its config, or None.
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the processes; mmengine starts them on GPUs only.
@@ -113,7 +121,24 @@ class PretrainRunner(Runner):
         hooks = [*(self.cfg.get('default_hooks') or {}).values(), *(self.cfg.get('custom_hooks') or [])]
         if any(isinstance(hook, dict) and str(hook.get('type')).endswith('ProgressHook') for hook in hooks):
             replace_terminal_handler(logger)
+        guard_files(logger)
         return logger
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
+        """Build the visualizer; what it cannot write is a warning."""
+        built = super().build_visualizer(visualizer)
+        guard_visualizer(built, self.logger)
+        return built
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        """Build the model, and check what its parts do not check themselves.
+
+        Raises:
+            ConfigError: As :func:`vasomim.engine.sizes.check_built`.
+        """
+        built = super().build_model(model)
+        check_built(built)
+        return built
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for several processes; mmengine always names a GPU for it."""
@@ -134,6 +159,9 @@ class PretrainRunner(Runner):
 
         Items become a batch as their data set says (``collate``), else as mmengine does it. What the config says of
         ``worker_init_fn``, ``pin_memory`` and ``collate_fn`` stays.
+
+        Raises:
+            TrainingError: If workers could not hand a single frame over.
         """
         if not isinstance(dataloader, dict):
             return dataloader
@@ -150,18 +178,22 @@ class PretrainRunner(Runner):
             **dataloader,
             'num_workers': min(asked, free),
         }
+        if settings['num_workers']:
+            check_shared_memory()
         loader = Runner.build_dataloader(settings, seed, diff_rank_seed)
         if 'collate_fn' not in dataloader:
             loader.collate_fn = getattr(loader.dataset, 'collate', loader.collate_fn)
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the loop, with frames for at least one iteration an epoch.
+        """Build the loop, with frames for at least one iteration an epoch, and with what the model needs of them.
 
         Raises:
-            ConfigError: If all frames together do not fill one batch, and smaller batches are dropped.
+            ConfigError: If all frames together do not fill one batch, and smaller batches are dropped; or the model
+                needs anatomy that the data does not give.
         """
         built = super().build_train_loop(loop)
+        check_anatomy(unwrapped(self.model), built.dataloader.dataset)
         loader = built.dataloader
         if len(loader) == 0:
             raise ConfigError(
@@ -245,7 +277,7 @@ class PretrainRunner(Runner):
         """Resume from a checkpoint, with its seed for the order of the frames as well.
 
         Raises:
-            CheckpointError: If the optimizer's state belongs to other parameters.
+            CheckpointError: If the optimizer's state belongs to other parameters, or a part of the state is damaged.
         """
         try:
             super().resume(filename, *args, **kwargs)
@@ -255,6 +287,12 @@ class PretrainRunner(Runner):
                 f'the state of its optimizer does not fit: {error}.',
                 'Resume with the config that it was trained with, or start from its weights: '
                 '--cfg-options load_from=CHECKPOINT.',
+            ) from error
+        except (LookupError, TypeError, AttributeError, AssertionError) as error:
+            raise CheckpointError(
+                filename,
+                f'its training state does not fit: {type(error).__name__}: {str(error)[:200]}.',
+                'Take an earlier checkpoint, or start from its weights: --cfg-options load_from=CHECKPOINT.',
             ) from error
         self.count_in_epochs_of(len(self.train_dataloader))
         sampler = self.train_dataloader.batch_sampler.sampler  # Built before the checkpoint's seed was known.
@@ -292,14 +330,8 @@ class PretrainRunner(Runner):
         """
         try:
             return super().load_checkpoint(filename, map_location, strict or self._resume, **kwargs)
-        except FileNotFoundError as error:
-            raise CheckpointError(
-                filename,
-                'there is no such checkpoint.',
-                'Pass --resume without a path to continue from the work directory.',
-            ) from error
-        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-            model = self.model.module if is_model_wrapper(self.model) else self.model
+        except (RuntimeError, LookupError, TypeError, AttributeError) as error:
+            model = unwrapped(self.model)
             misfits = misfits_in(str(error))
             if misfits:
                 more = ', ...' if len(misfits) > MISFITS_SHOWN else ''
@@ -317,6 +349,12 @@ class PretrainRunner(Runner):
                 'If the file is damaged, take an earlier checkpoint of the work directory; if it belongs to another '
                 'model, pass the config that it was trained with.',
             ) from error
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call hooks; what is resumed from is checked before they, and the model, see it."""
+        if fn_name == 'after_load_checkpoint' and self._resume:
+            check_training_state(kwargs['checkpoint'], str(self._load_from or self.work_dir))
+        super().call_hook(fn_name, **kwargs)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Save so that the file is there in full or not at all: written beside, synced to the disk, then renamed.
@@ -338,6 +376,16 @@ class PretrainRunner(Runner):
             cure = f'{error.cure} --resume then continues from the checkpoint before, which is whole.'
             raise CheckpointError(target, error.what, cure) from error
 
+    @master_only
+    def dump_config(self) -> None:
+        """Write the config into the work directory, in full or not at all.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        name = Path(self.cfg.filename or f'{self.timestamp}.py').name
+        write_whole(Path(self.work_dir, name).with_suffix('.py'), self.cfg.pretty_text, sync=False)
+
     def _maybe_compile(self, target: str) -> None:
         """Compile what the config's ``compile`` says: the parts of the model, in place of mmengine's whole step."""
         parts = compile_parts(self.model, self.cfg.get('compile'))
@@ -346,10 +394,20 @@ class PretrainRunner(Runner):
 
     def train(self) -> nn.Module:
         """Train, and let the hooks close what they hold (``close``), whatever ends the training."""
+        model = unwrapped(self.model)
+        if self._val_loop is not None and not validates(model):
+            self._val_loop = None
+            tell(self.logger, f'no validation: {type(model).__name__} gives no held-out loss')
         try:
             return super().train()
         finally:
             self.call_hook('close')
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return a model without what wraps it for several processes."""
+    inner: Any = model.module if is_model_wrapper(model) else model
+    return inner
 
 
 def frames_per_batch(loader: DataLoader) -> int:

@@ -14,7 +14,8 @@ from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from vasomim.errors import TrainingError
+from vasomim.errors import TrainingError, printable
+from vasomim.files import write_whole
 from vasomim.registry import HOOKS
 
 FRAMES_SHOWN = 4
@@ -139,11 +140,11 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             return
         losses = {name: value for name, value in step.scalars.items() if 'loss' in name}
         bad = ', '.join(f'{name} is {value}' for name, value in losses.items() if not math.isfinite(value))
-        listed = Path(runner.work_dir) / 'nonfinite_batch.txt'
+        listed, frames = Path(runner.work_dir) / 'nonfinite_batch.txt', [printable(frame) for frame in step.frames]
         if runner.rank == 0:
-            listed.write_text(''.join(f'{frame}\n' for frame in step.frames), encoding='utf-8')
-        shown = ', '.join(step.frames[:FRAMES_SHOWN]) or 'unknown'
-        more = f' and {len(step.frames) - FRAMES_SHOWN} more' if len(step.frames) > FRAMES_SHOWN else ''
+            write_whole(listed, ''.join(f'{frame}\n' for frame in frames))
+        shown = ', '.join(frames[:FRAMES_SHOWN]) or 'unknown'
+        more = f' and {len(frames) - FRAMES_SHOWN} more' if len(frames) > FRAMES_SHOWN else ''
         raise TrainingError(
             f'iteration {step.iteration + 1} (epoch {step.epoch + 1})',
             f'{bad}. Frames of that batch: {shown}{more}.',

@@ -1,4 +1,4 @@
-"""The encoder's image size and the crops that it gets have to agree."""
+"""The sizes of a model have to agree with those of its frames, and with each other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from vasomim.errors import ConfigError
+from vasomim.masking import masked_count
 
 CROPS = ('PairedResizedCrop', 'PairedResize')
 LOADERS = ('train_dataloader', 'val_dataloader')
@@ -48,3 +49,37 @@ def sizes_of_crops(cfg: Config) -> Iterator[tuple[str, tuple[int, int]]]:
 def pair(size: Any) -> tuple[int, int]:
     """Return height and width of a size that is one number for both, or two."""
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def check_built(model: Any) -> None:
+    """Check what a model's parts do not check themselves, before a training fails on it at its first frame.
+
+    Args:
+        model: Just built. Of any library: modules are known by ``embed_dims`` and ``num_heads``, an encoder by
+            ``img_size`` and ``patch_size``, a masking by ``ratio``.
+
+    Raises:
+        ConfigError: If the heads of an attention do not divide its width, patches do not divide the frames, 4 does not
+            divide a width with fixed positions, or a mask hides all patches or none.
+    """
+    for name, module in model.named_modules():
+        width, heads = getattr(module, 'embed_dims', None), getattr(module, 'num_heads', None)
+        if isinstance(width, int) and isinstance(heads, int) and width % heads:
+            what = f'num_heads is {heads}, which does not divide its width of {width}.'
+            raise ConfigError(f'model.{name}', what, 'Choose a number of heads that does.')
+    encoder = getattr(model, 'backbone', None)
+    size, patch = getattr(encoder, 'img_size', None), getattr(encoder, 'patch_size', None)
+    if size is not None and isinstance(patch, int) and any(side % patch for side in pair(size)):
+        what = f'patch_size is {patch}, which does not divide frames of {" x ".join(map(str, pair(size)))}.'
+        raise ConfigError('model.backbone', what, 'Change patch_size, or img_size and the sizes of the crops.')
+    positions, width = getattr(encoder, 'pos_embed', None), getattr(encoder, 'embed_dims', None)
+    if positions is not None and not positions.requires_grad and isinstance(width, int) and width % 4:
+        what = f'embed_dims is {width}; fixed positions, of sines and cosines along two axes, need a multiple of 4.'
+        raise ConfigError('model.backbone', what, 'Choose another width.')
+    masking, grid = getattr(model, 'masking', None), getattr(model, 'grid', None)
+    if grid is not None and isinstance(ratio := getattr(masking, 'ratio', None), float):
+        unit = getattr(masking, 'unit', 1)
+        try:
+            masked_count((grid[0] // unit) * (grid[1] // unit), ratio)
+        except ValueError as error:
+            raise ConfigError('model.masking.ratio', str(error), 'Choose a ratio nearer to 0.5.') from error

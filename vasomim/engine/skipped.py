@@ -11,6 +11,8 @@ from mmengine.runner import Runner
 
 from vasomim.engine.scalars import samples_of
 from vasomim.engine.terminal import count, tell
+from vasomim.errors import printable
+from vasomim.files import write_whole
 from vasomim.registry import HOOKS
 
 
@@ -35,7 +37,7 @@ class SkippedFramesHook(Hook):
         if runner.iter == 0 and runner.rank == 0:
             path.unlink(missing_ok=True)
         resumed = runner.iter > 0 and path.is_file()
-        self.listed = set(path.read_text(encoding='utf-8').splitlines()) if resumed else set()
+        self.listed = set(path.read_text(encoding='utf-8', errors='replace').split('\n')) - {''} if resumed else set()
         self.skipped = set(self.listed)
 
     def after_train_iter(
@@ -58,8 +60,8 @@ class SkippedFramesHook(Hook):
 
     def collect(self, runner: Runner, data_batch: Any) -> None:
         """Add what the samples of a batch report, to the file as well."""
-        reported = [str(name) for sample in samples_of(data_batch) for name in sample.metainfo.get('skipped') or ()]
-        if new := sorted(set(reported) - self.skipped):
+        names = [name for sample in samples_of(data_batch) for name in sample.metainfo.get('skipped') or ()]
+        if new := sorted({printable(name) for name in names} - self.skipped):
             self.skipped.update(new)
             with open(self.path(runner), 'a', encoding='utf-8') as file:
                 file.write(''.join(f'{name}\n' for name in new))
@@ -71,7 +73,7 @@ class SkippedFramesHook(Hook):
             return
         self.listed = found
         if runner.rank == 0:
-            self.path(runner).write_text(''.join(f'{name}\n' for name in sorted(found)), encoding='utf-8')
+            write_whole(self.path(runner), ''.join(f'{name}\n' for name in sorted(found)))
             tell(runner.logger, f'{count(len(found), "corrupt frame")} skipped so far: {self.path(runner)}')
 
     @staticmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import inspect
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from vasomim.errors import ConfigError, did_you_mean
+from vasomim.registry import registered
 
 OURS = 'vasomim'
 # What a `type` in these sections names. Keys further inside a section (`pipeline`) change it again.
@@ -122,7 +122,7 @@ def check_config(cfg: Config) -> None:
             builder = find(node['type'], registry, inner)
             if builder is None:
                 if certain:
-                    choices = _registered(registry or roots.MODELS, inner)
+                    choices = registered(registry or roots.MODELS, inner)
                     raise ConfigError(
                         where,
                         f"{path}.type: '{node['type']}' is not registered.{did_you_mean(str(node['type']), choices)}",
@@ -245,7 +245,7 @@ def find(name: Any, registry: Registry | None, scope: str) -> Any:
         scope, name = prefix, last
     others = (root for root in vars(roots).values() if isinstance(root, Registry))
     for root in (*([registry] if registry else []), *others):
-        names = _registered(root, scope)
+        names = registered(root, scope)
         if name in names:
             return names[name]
     return None
@@ -274,20 +274,6 @@ def keys_of(builder: Any) -> Keys:
 def is_ours(builder: Any) -> bool:
     """Return whether a class or function is this project's."""
     return str(getattr(builder, '__module__', '')).split('.')[0] == OURS
-
-
-def _registered(root: Registry, scope: str) -> dict[str, Any]:
-    """Return what a config of this scope finds in a registry: the scope's own modules and those of its ancestors."""
-    if importlib.util.find_spec(scope) is not None:
-        importlib.import_module(f'{scope}.registry')  # Makes the scope known to the root registries.
-    node = root._search_child(scope)  # Scopes nest: ours lies within mmpretrain's. An empty registry is falsy.
-    node = root if node is None else node
-    names: dict[str, Any] = {}
-    while node is not None:
-        node.import_from_location()
-        names = {**node.module_dict, **names}
-        node = node.parent
-    return names
 
 
 def _typed(

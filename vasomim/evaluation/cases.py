@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from vasomim.errors import printable
 from vasomim.evaluation.centerline import centerline, cl_dice_of_centerlines, vessel_width
 from vasomim.evaluation.local import LocalCounts, counts_by_lesion, counts_by_width
 from vasomim.evaluation.overlap import class_counts, dice_of_counts
@@ -129,8 +130,9 @@ def write_cases(
     """Write the values of every image, all at once or not at all.
 
     Args:
-        path: Ends in '.csv', a table with a row for each image and empty cells for what is undefined; or in '.json',
-            an object with ``summary`` and the list ``cases``, null for what is undefined.
+        path: Ends in '.csv', a table with a row for each image and empty cells for what is undefined, whose names are
+            texts for spreadsheets too; or in '.json', an object with ``summary`` and the list ``cases``, null for what
+            is undefined.
         cases: In the order of the rows, in which images are named below the folder that holds them all.
         class_names: Without the background, (C,); with more than one, values of each class are written too.
         summary: Goes into a JSON file only.
@@ -145,15 +147,14 @@ def write_cases(
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, list(rows[0]) if rows else ['image'], lineterminator='\n')
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({**row, 'image': cell(str(row['image']))} for row in rows)
         text = buffer.getvalue()
     elif path.suffix == '.json':
         content = {'summary': {key: _known(value) for key, value in summary.items()}, 'cases': rows}
         text = json.dumps(content, indent=1, allow_nan=False) + '\n'
     else:
         raise ValueError(f'{path}: cases are written as .csv or .json.')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.encode())
+    write_whole(path, text)
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
@@ -161,10 +162,18 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
     Args:
         paths: Of files, all absolute or all relative.
+
+    Returns:
+        Names that can be written as UTF-8, as :func:`vasomim.errors.printable` does it.
     """
     folders = [PurePath(path).parent for path in paths]
     shared = os.path.commonpath(folders) if folders else ''
-    return [PurePath(path).relative_to(shared).as_posix() for path in paths]
+    return [printable(PurePath(path).relative_to(shared).as_posix()) for path in paths]
+
+
+def cell(name: str) -> str:
+    """Return a name for a table, with a quote before what spreadsheets take for a formula."""
+    return f"'{name}" if name.startswith(('=', '+', '-', '@')) else name
 
 
 def _row(case: Case, name: str, class_names: Sequence[str]) -> dict[str, str | float | None]:

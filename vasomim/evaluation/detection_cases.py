@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ compat.prepare()
 from mmdet.registry import METRICS  # noqa: E402
 from mmengine.evaluator import BaseMetric  # noqa: E402
 
-from vasomim.evaluation.cases import short_names  # noqa: E402
+from vasomim.evaluation.cases import cell, short_names  # noqa: E402
 from vasomim.evaluation.detection_sizes import ImageBoxes, precision_by_size  # noqa: E402
 from vasomim.files import write_whole  # noqa: E402
 
@@ -93,10 +92,8 @@ class DetectionCases(BaseMetric):
             writer = csv.DictWriter(buffer, list(DetectionCase.__dataclass_fields__), lineterminator='\n')
             writer.writeheader()
             for case, name in zip(cases, short_names([case.image for case in cases]), strict=True):
-                writer.writerow({**asdict(case), 'image': name})
-            path = Path(self.per_case_file)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, buffer.getvalue().encode())
+                writer.writerow({**asdict(case), 'image': cell(name)})
+            write_whole(self.per_case_file, buffer.getvalue())
         figures = {'F1': float(np.mean([case.F1 for case in cases])), 'images': len(cases)}
         figures['predicted_boxes'] = sum(case.predicted_boxes for case in cases)
         return figures | precision_by_size([boxes for _, boxes in results])

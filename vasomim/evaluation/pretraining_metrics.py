@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
+from vasomim.errors import ConfigError
 from vasomim.evaluation.overlap import dice
 from vasomim.registry import METRICS
 
@@ -18,7 +19,16 @@ class ReconstructionLoss(BaseMetric):
     default_prefix = 'held_out'
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep the loss of each frame, ``loss_rec``, that the model set."""
+        """Keep the loss of each frame, ``loss_rec``, that the model set.
+
+        Raises:
+            ConfigError: If it set none.
+        """
+        if not all('loss_rec' in sample for sample in data_samples):
+            cure = (
+                'Name another metric as val_evaluator, or train without: val_dataloader, val_cfg, val_evaluator = None.'
+            )
+            raise ConfigError('val_evaluator', 'the model gives its samples no loss_rec.', cure)
         self.results.extend(float(sample['loss_rec']) for sample in data_samples)
 
     def compute_metrics(self, results: list[float]) -> dict[str, float]:

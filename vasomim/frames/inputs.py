@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vasomim.errors import DatasetError
+from vasomim.errors import DatasetError, printable
 from vasomim.frames.dicom import DICOM_SUFFIXES, find_dicom, passes_for_dicom, read_frames, read_groups
 from vasomim.frames.images import read_grey
-from vasomim.frames.layout import IMAGE_SUFFIXES, existing_folder, series_key, walk
-
-SHOWN = 10  # Names in a line.
+from vasomim.frames.layout import IMAGE_SUFFIXES, SHOWN, existing_folder, is_unread, series_key, walk
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,10 @@ class Frame:
 
 
 def list_sources(
-    source: str | Path, without: str | Path | None = None, not_images: list[str] | None = None
+    source: str | Path,
+    without: str | Path | None = None,
+    not_images: list[str] | None = None,
+    unread: list[str] | None = None,
 ) -> tuple[Path, list[str]]:
     """Find images and DICOM files.
 
@@ -44,6 +45,7 @@ def list_sources(
             by their names.
         without: A folder to leave out, if it lies below ``source``.
         not_images: Gets the DICOM files of a folder that are none, such as reports, segmentations and doses.
+        unread: Gets the pictures and cines of a folder that are of kinds that are not read.
 
     Returns:
         The folder, and the files relative to it, cine series by cine series.
@@ -62,6 +64,8 @@ def list_sources(
             names.append(name)
         elif not_images is not None:
             not_images.append(name)
+    if unread is not None:
+        unread.extend(sorted(name for name in set(files).difference(names, not_images or ()) if is_unread(name)))
     if not names:
         raise DatasetError(
             root,
@@ -81,9 +85,9 @@ def holds_image(path: Path) -> bool:
 
 def left_out(not_images: list[str]) -> str:
     """Return a line that names DICOM files without an image."""
-    shown = ', '.join(not_images[:SHOWN]) + (', ...' if len(not_images) > SHOWN else '')
+    shown = ', '.join(map(printable, not_images[:SHOWN])) + (', ...' if len(not_images) > SHOWN else '')
     are = 'file is no image' if len(not_images) == 1 else 'files are no images'
-    return f'{len(not_images)} DICOM {are}, and left out: {shown}'
+    return printable(f'{len(not_images)} DICOM {are}, and left out: {shown}')
 
 
 def read_source(root: Path, name: str) -> Iterator[Frame]:
@@ -155,7 +159,7 @@ def tell_damaged(damaged: list[DatasetError], files: int) -> int:
     if damaged:
         print(f'{len(damaged)} of {files} files cannot be read, or not to their end:')
         for error in damaged:
-            print(f'  {error.where}: {error.what}')
+            print(printable(f'  {error.where}: {error.what}'))
     return int(bool(damaged))
 
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from vasomim.errors import DatasetError, did_you_mean
+from vasomim.errors import DatasetError, did_you_mean, printable
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
+UNREAD_SUFFIXES = (
+    *('.gif', '.apng', '.mpo', '.jfif', '.jpe', '.jp2', '.j2k', '.jpf', '.jxl', '.heic', '.heif', '.avif', '.tga'),
+    *('.pgm', '.ppm', '.pbm', '.pnm', '.psd', '.exr', '.ico', '.dib', '.svg', '.pdf', '.nii', '.nrrd', '.mha'),
+    *('.avi', '.mp4', '.m4v', '.mov', '.mkv', '.mpg', '.mpeg', '.wmv', '.webm'),
+)
+"""Pictures and cines that lie beside frames and are not read: they are named, so that nobody misses them later."""
+
+SHOWN = 10  # Names in a line.
 FILES_LOOKED_INTO = 100  # To tell whether a folder without images holds DICOM files.
 
 DIGITS = '0123456789'
@@ -26,8 +35,26 @@ SETTINGS_FILE = 'extract_settings.json'
 """What lies beside maps that this project has made, whatever their folder is called."""
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What lies below a folder, as paths relative to it with forward slashes.
+
+    Attributes:
+        images: The frames, never empty, ordered by :func:`series_key`.
+        unread: Files of :data:`UNREAD_SUFFIXES`, sorted.
+    """
+
+    images: list[str]
+    unread: list[str]
+
+
 def list_images(root: str | Path, anatomy_suffix: str = ANATOMY_SUFFIX, without: str | Path | None = None) -> list[str]:
-    """List the images below a folder, cine series by cine series.
+    """List the images below a folder: those of :func:`list_folder`."""
+    return list_folder(root, anatomy_suffix, without).images
+
+
+def list_folder(root: str | Path, anatomy_suffix: str = ANATOMY_SUFFIX, without: str | Path | None = None) -> Listing:
+    """List what lies below a folder, the images cine series by cine series.
 
     Hidden files and folders are left out, and so are the anatomy maps: folders that are named like one of their
     neighbours plus ``anatomy_suffix``. Links to folders are followed.
@@ -36,9 +63,6 @@ def list_images(root: str | Path, anatomy_suffix: str = ANATOMY_SUFFIX, without:
         root: The folder.
         anatomy_suffix: Ending of the folders with anatomy maps.
         without: A folder to leave out, if it lies below ``root``.
-
-    Returns:
-        Paths relative to ``root`` with forward slashes, never empty, ordered by :func:`series_key`.
 
     Raises:
         DatasetError: If ``root`` is not a folder or holds no image.
@@ -49,8 +73,20 @@ def list_images(root: str | Path, anatomy_suffix: str = ANATOMY_SUFFIX, without:
     for file in walk(root, anatomy_suffix, without):
         (names if is_image(Path(file)) else others).append(file)
     if names:
-        return sorted(names, key=series_key)
+        return Listing(sorted(names, key=series_key), sorted(file for file in others if is_unread(file)))
     raise no_image(root, others)
+
+
+def is_unread(name: str) -> bool:
+    """Return whether a file is a picture or a cine of a kind that is not read, by its name."""
+    return os.path.splitext(name)[1].lower() in UNREAD_SUFFIXES
+
+
+def unread_line(names: Sequence[str]) -> str:
+    """Return a line that names pictures and cines that are not read."""
+    shown = ', '.join(map(printable, names[:SHOWN])) + (', ...' if len(names) > SHOWN else '')
+    are = 'file is a picture or a cine' if len(names) == 1 else 'files are pictures or cines'
+    return f'{len(names)} {are} of kinds that are not read, and left out: {shown}'
 
 
 def no_image(root: Path, files: list[str]) -> DatasetError:

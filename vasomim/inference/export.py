@@ -56,7 +56,7 @@ class Exported:
     difference: float
 
 
-def export_onnx(checkpoint: str | Path, path: str | Path) -> Exported:
+def export_onnx(checkpoint: str | Path, path: str | Path, trust_config: bool = False) -> Exported:
     """Write the segmentation model of a checkpoint as ONNX.
 
     Its input ``frames`` is float32 (batch, 1, height, width): grey levels 0-255, resized bilinearly to the fixed size
@@ -67,6 +67,7 @@ def export_onnx(checkpoint: str | Path, path: str | Path) -> Exported:
     Args:
         checkpoint: As in :class:`vasomim.inference.predictor.Predictor`.
         path: The .onnx file; written only if onnxruntime agrees with PyTorch.
+        trust_config: As in :class:`vasomim.inference.predictor.Predictor`.
 
     Raises:
         StackError: If onnx or onnxruntime is not installed.
@@ -79,7 +80,7 @@ def export_onnx(checkpoint: str | Path, path: str | Path) -> Exported:
     path = Path(path)
     if path.suffix != '.onnx':
         raise ConfigError(path, 'only ONNX files are written.', 'Name it with .onnx.')
-    predictor = Predictor(checkpoint, 'cpu')
+    predictor = Predictor(checkpoint, 'cpu', trust_config=trust_config)
     if predictor.task != 'segmentation':
         cure = 'Take a checkpoint of a segmentation; boxes come from `vasomim predict`.'
         raise CheckpointError(checkpoint, 'it detects boxes; only segmentation models are exported.', cure)
@@ -103,7 +104,8 @@ def input_size(cfg: Any) -> tuple[int, int]:
     """
     for step in cfg.test_dataloader.dataset.pipeline:
         if step['type'].rpartition('.')[2] == 'Resize' and not step.get('keep_ratio', False) and step.get('scale'):
-            width, height = step['scale']
+            scale = step['scale']
+            width, height = (scale, scale) if isinstance(scale, int) else scale
             return int(height), int(width)
     raise ConfigError('test_dataloader.dataset.pipeline', 'it resizes to no fixed size.', 'Use Resize with a scale.')
 

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vasomim import compat
-
-compat.prepare()
-
-from mmpretrain.models.backbones import VisionTransformer  # noqa: E402
-
-from vasomim.checkpoints.checkpoint import (  # noqa: E402
-    NEEDED,
-    Checkpoint,
+from vasomim.checkpoints.encoders import (
+    MASK_TOKEN,
     backbone_config,
-    best_checkpoint,
-    load_tensors,
-    read_checkpoint,
+    encoder_tensors,
+    heads_of,
+    shape_of,
+    source_grid,
+    usual_heads,
 )
-from vasomim.data.transforms import resize  # noqa: E402
-from vasomim.engine.initialize import PREFIX, source_grid  # noqa: E402
-from vasomim.errors import CheckpointError, ConfigError, did_you_mean  # noqa: E402
-from vasomim.frames.inputs import Frame  # noqa: E402
-from vasomim.models.masked_vit import ARCHITECTURES  # noqa: E402
-from vasomim.models.plain_vit import PlainViT  # noqa: E402
+from vasomim.checkpoints.loading import NEEDED, load_tensors
+from vasomim.checkpoints.reading import Checkpoint, read_checkpoint
+from vasomim.checkpoints.runs import best_checkpoint
+from vasomim.checkpoints.stored_model import blamed_on_config
+from vasomim.data.transforms import resize
+from vasomim.errors import CheckpointError, ConfigError, did_you_mean
+from vasomim.frames.inputs import Frame
+from vasomim.inference.device import chosen_device
+from vasomim.models.plain_vit import PlainViT
 
 POOLS = ('mean', 'class')
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # What every method here is pre-trained with.
@@ -42,14 +38,14 @@ class FeatureExtractor:
 
     Args:
         checkpoint: Of a pre-training, a downstream task, or a plain ViT of another project that
-            :func:`vasomim.checkpoints.checkpoint.read_checkpoint` reads; a file or the folder of a run.
+            :func:`vasomim.checkpoints.reading.read_checkpoint` reads; a file or the folder of a run.
         pool: 'mean' of the patch tokens, or the 'class' token, both behind the last normalization.
         size: Side to which frames are resized, in pixels; None for that of the encoder's position embeddings.
         device: Where the encoder runs; a GPU if there is one, else the CPU.
 
     Raises:
         CheckpointError: If the checkpoint holds no plain ViT.
-        ConfigError: If ``pool`` is unknown, or the patch does not divide ``size``.
+        ConfigError: If ``pool`` is unknown, the patch does not divide ``size``, or there is no such device.
     """
 
     def __init__(
@@ -61,14 +57,14 @@ class FeatureExtractor:
     ) -> None:
         if pool not in POOLS:
             raise ConfigError('pool', f"there is no '{pool}'.{did_you_mean(pool, POOLS)}", 'Choose mean or class.')
+        self.device = chosen_device(device)
         source = best_checkpoint(checkpoint)
-        self.encoder = build_encoder(read_checkpoint(source), source)
+        self.encoder = build_encoder(read_checkpoint(source, find=True), source)
         patch = self.encoder.patch_size
-        self.size = size or self.encoder.patch_resolution[0] * patch
+        self.size = self.encoder.patch_resolution[0] * patch if size is None else size
         if self.size < patch or self.size % patch:
             raise ConfigError('size', f'{self.size} does not divide into patches of {patch}.', f'Take {14 * patch}.')
         self.pool = pool
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.encoder.to(self.device)
         self.mean, self.std = (torch.tensor(value, device=self.device).reshape(1, 3, 1, 1) for value in IMAGENET)
 
@@ -111,9 +107,8 @@ def build_encoder(checkpoint: Checkpoint, source: str | Path) -> PlainViT:
     Raises:
         CheckpointError: If they are not those of a plain ViT, or the number of heads is not known.
     """
-    tensors = {
-        name[len(PREFIX) :]: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(PREFIX)
-    } or checkpoint.tensors
+    tensors, notes = encoder_tensors(checkpoint, source)
+    tensors = {name: tensor for name, tensor in tensors.items() if name != MASK_TOKEN}
     lacking = [name for name in (*NEEDED, 'layers.0.ffn.layers.0.0.weight') if name not in tensors]
     if lacking:
         what = f'it holds no plain ViT: {lacking[0]} is missing.'
@@ -124,34 +119,22 @@ def build_encoder(checkpoint: Checkpoint, source: str | Path) -> PlainViT:
         raise CheckpointError(
             source, f'its grid of patches, {grid}, is no square.', 'Take an encoder of square frames.'
         )
+    shape = shape_of(tensors)
+    heads = heads_of(checkpoint, tensors, source)
+    if heads is None:
+        usual = usual_heads(shape)
+        if usual is None:
+            what = f'an encoder of {shape["num_layers"]} layers of {shape["embed_dims"]} is of no known size.'
+            cure = 'Take a checkpoint with its config, or with the config.json that it was published with beside it.'
+            raise CheckpointError(source, what, cure)
+        heads = usual, 'nothing'
+        notes += (f'nothing says its number of heads: {usual}, as ViTs of its size have, are assumed',)
     config = backbone_config(checkpoint, source)
     options = {key: config[key] for key in ('window_size', 'global_layers') if config.get(key) is not None}
-    encoder = PlainViT(arch=shape_of(tensors, config, source), patch_size=patch, img_size=grid[0] * patch, **options)
-    wanted = encoder.state_dict()
-    load_tensors(encoder, {name: tensor for name, tensor in tensors.items() if name in wanted}, str(source))
+    with blamed_on_config(source):
+        arch = {**shape, 'num_heads': heads[0]}
+        encoder = PlainViT(arch=arch, patch_size=patch, img_size=grid[0] * patch, **options)
+    load_tensors(encoder, tensors, str(source), notes=notes, strict=True)
     encoder.out_type = 'raw'  # All tokens instead of a map.
     encoder.eval()
     return encoder
-
-
-def shape_of(tensors: dict[str, Tensor], config: dict[str, Any], source: str | Path) -> dict[str, int]:
-    """Return the architecture of an encoder; the tensors tell all but the number of heads.
-
-    Raises:
-        CheckpointError: If neither the config nor a known size tells it.
-    """
-    layers = {int(match[1]) for name in tensors if (match := re.match(r'layers\.(\d+)\.', name))}
-    shape = {
-        'embed_dims': tensors['cls_token'].shape[-1],
-        'num_layers': 1 + max(layers),
-        'feedforward_channels': tensors['layers.0.ffn.layers.0.0.weight'].shape[0],
-    }
-    arch = config.get('arch')
-    known = [VisionTransformer.arch_zoo[name] for name in ARCHITECTURES.values()]
-    if isinstance(arch, dict):
-        known.insert(0, dict(arch))
-    heads = [each['num_heads'] for each in known if all(each[key] == value for key, value in shape.items())]
-    if not heads:
-        what = f'an encoder of {shape["num_layers"]} layers of {shape["embed_dims"]} is of no known size.'
-        raise CheckpointError(source, what, 'Take a checkpoint that carries its config, which tells its heads.')
-    return {**shape, 'num_heads': heads[0]}

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
 
 from vasomim import compat
-from vasomim.checkpoints.checkpoint import TASKS, best_checkpoint, load_tensors, read_checkpoint
-from vasomim.checkpoints.stored_config import check_buildable, parse_config
+from vasomim.checkpoints.building import TASKS
+from vasomim.checkpoints.loading import load_tensors
+from vasomim.checkpoints.reading import read_checkpoint, trained_classes
+from vasomim.checkpoints.runs import best_checkpoint
+from vasomim.checkpoints.stored_check import buildable
+from vasomim.checkpoints.stored_config import look_up, parse_config
+from vasomim.checkpoints.stored_model import blamed_on_config, build_model, build_pipeline
 from vasomim.drawing.overlays import draw_boxes, draw_mask
 from vasomim.errors import CheckpointError, ConfigError, DatasetError
 from vasomim.frames.inputs import Frame, list_sources, read_source, read_sources
+from vasomim.inference.device import chosen_device
+
+PIPELINE = 'test_dataloader.dataset.pipeline'
 
 
 @dataclass(frozen=True)
@@ -66,28 +75,33 @@ class Predictor:
         checkpoint: A file, or the folder of a run: its best checkpoint, else its last.
         device: Where the model runs; a GPU if there is one, else the CPU.
         score: Boxes below it are left out, in [0, 1].
+        trust_config: Build whatever the checkpoint's config says, be it code; for files whose source you trust.
 
     Raises:
         CheckpointError: If the checkpoint is not that of a downstream task, or does not fit its own config.
-        ConfigError: If ``score`` leaves its range.
+        ConfigError: If ``score`` leaves its range, or there is no such device.
     """
 
-    def __init__(self, checkpoint: str | Path, device: str | torch.device | None = None, score: float = 0.3) -> None:
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        device: str | torch.device | None = None,
+        score: float = 0.3,
+        trust_config: bool = False,
+    ) -> None:
         compat.prepare()
         if not 0 <= score <= 1:
             raise ConfigError('score', f'{score} is not in [0, 1].', 'Take 0.3, or 0 for all boxes.')
-        source = best_checkpoint(checkpoint)
-        self.cfg, tensors = fine_tuned(source)
+        device = chosen_device(device)
+        self.source = source = best_checkpoint(checkpoint)
+        self.cfg, tensors = fine_tuned(source, trust_config)
         self.scope = self.cfg.default_scope
         self.task = TASKS[self.scope]
         self.score = score
-        self.classes = class_names(source)
-        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        pipeline = self.cfg.test_dataloader.dataset.pipeline
-        check_buildable(self.cfg, {'test_dataloader.dataset.pipeline': pipeline}, source)
-        with DefaultScope.overwrite_default_scope(self.scope):
-            model: Any = MODELS.build(self.cfg.model)
-            self.pipeline = Compose(transforms_of_pixels(pipeline))
+        self.classes = trained_classes(source)
+        steps = transforms_of_pixels(self.cfg, source, trust_config)
+        self.pipeline = build_pipeline(steps, self.scope, source)
+        model = build_model(self.cfg.model, self.scope, tensors, source)
         load_tensors(model, tensors, str(source))
         self.model = model.to(device).eval()
 
@@ -98,7 +112,9 @@ class Predictor:
             frame: Grey levels, uint8 (H, W), or the path of an image or of a DICOM file of one frame.
 
         Raises:
-            DatasetError: If the file cannot be read, or is a cine: :meth:`stream` takes those.
+            DatasetError: If the file cannot be read, or is a cine: :meth:`stream` takes those. If nothing is left of
+                the frame's shorter side at the model's size.
+            CheckpointError: If the model fails on it.
             ValueError: If an array is not uint8 (H, W).
         """
         if not isinstance(frame, np.ndarray):
@@ -106,12 +122,16 @@ class Predictor:
         if frame.ndim != 2 or frame.dtype != np.uint8:
             raise ValueError(f'a frame is uint8 (H, W), not {frame.dtype} {frame.shape}')
         shape = frame.shape
-        packed = self.pipeline(
-            dict(img=np.repeat(frame[..., None], 3, axis=-1), img_path='', img_id=0, img_shape=shape, ori_shape=shape)
-        )
-        with torch.no_grad(), DefaultScope.overwrite_default_scope(self.scope):
-            sample = self.model.test_step(pseudo_collate([packed]))[0]
-        return as_prediction(frame, sample, self.score)
+        pixels = np.repeat(frame[..., None], 3, axis=-1)
+        with blamed_on_config(self.source, f'its model fails on a frame of {shape[1]} x {shape[0]}'):
+            try:
+                packed = self.pipeline(dict(img=pixels, img_path='', img_id=0, img_shape=shape, ori_shape=shape))
+            except cv2.error as error:
+                what = f'a frame of {shape[1]} x {shape[0]} pixels cannot be brought to the size of the model.'
+                raise DatasetError('frame', what, 'It is too narrow to be an angiogram: leave it out.') from error
+            with torch.no_grad(), DefaultScope.overwrite_default_scope(self.scope):
+                sample = self.model.test_step(pseudo_collate([packed]))[0]
+            return as_prediction(frame, sample, self.score)
 
     def stream(self, source: str | Path) -> Iterator[tuple[Frame, Prediction]]:
         """Predict for every frame of a source, one after the other.
@@ -120,10 +140,15 @@ class Predictor:
             source: An image, a DICOM file of one frame or many, or a folder of them.
 
         Raises:
-            DatasetError: If it holds no frame, or one cannot be read.
+            DatasetError: If it holds no frame, or one cannot be read, or is too narrow.
         """
-        for frame in read_sources(*list_sources(source)):
-            yield frame, self(frame.pixels)
+        root, names = list_sources(source)
+        for frame in read_sources(root, names):
+            try:
+                prediction = self(frame.pixels)
+            except DatasetError as error:
+                raise DatasetError(root / frame.source, error.what, error.cure) from error
+            yield frame, prediction
 
 
 def single_frame(path: Path) -> np.ndarray:
@@ -149,35 +174,47 @@ def as_prediction(frame: np.ndarray, sample: Any, score: float) -> Prediction:
     return Prediction(frame, boxes=boxes, scores=scores, labels=labels + 1)
 
 
-def fine_tuned(source: str | Path) -> tuple[Config, dict[str, torch.Tensor]]:
-    """Return config and tensors of a downstream task's checkpoint.
+def fine_tuned(source: str | Path, trust_config: bool = False) -> tuple[Config, dict[str, torch.Tensor]]:
+    """Return config and tensors of a downstream task's checkpoint; its ``model`` is ready to be built.
+
+    Args:
+        source: The checkpoint.
+        trust_config: As in :class:`Predictor`.
 
     Raises:
         CheckpointError: If it carries no config, that of something else, or one with what
-            :mod:`vasomim.checkpoints.stored_config` does not allow.
+            :mod:`vasomim.checkpoints.allow_list` does not allow.
     """
     checkpoint = read_checkpoint(source)
     cure = 'Take a checkpoint that `vasomim train` wrote with a config of configs/downstream.'
     if checkpoint.config is None:
         raise CheckpointError(source, 'it carries no config, so its model is unknown.', cure)
     cfg = parse_config(checkpoint.config, source)
-    if cfg.get('default_scope') not in TASKS:
+    scope = look_up(cfg, 'default_scope', str, source)
+    if scope not in TASKS:
         raise CheckpointError(source, 'it is not of a downstream task, and predicts neither masks nor boxes.', cure)
-    if not cfg.get('model'):
+    model = look_up(cfg, 'model', dict, source)
+    if not model:
         raise CheckpointError(source, 'its config describes no model.', cure)
-    check_buildable(cfg, {'model': cfg.model}, source)
+    cfg.model = buildable(model, 'model', cfg, scope, source, trust_config)
     return cfg, checkpoint.tensors
 
 
-def class_names(source: Path) -> tuple[str, ...]:
-    """Return the classes that a checkpoint was trained on, without the background; empty where it doesn't say."""
-    if source.suffix == '.safetensors':
-        return ()
-    meta = torch.load(source, map_location='cpu', weights_only=True, mmap=True).get('meta') or {}
-    names = tuple((meta.get('dataset_meta') or {}).get('classes') or ())
-    return names[1:] if names[:1] == ('background',) else names
+def transforms_of_pixels(cfg: Config, source: str | Path, trust_config: bool = False) -> list[dict]:
+    """Return the steps of the test pipeline in a stored config that read no file, ready to be built.
 
+    Args:
+        cfg: The stored config.
+        source: The checkpoint, for the error.
+        trust_config: As in :class:`Predictor`.
 
-def transforms_of_pixels(pipeline: Sequence[dict]) -> list[dict]:
-    """Return the steps of a pipeline that read no file."""
-    return [step for step in pipeline if not step['type'].rpartition('.')[2].startswith('Load')]
+    Raises:
+        CheckpointError: If it has none, one that names no type, or one that is not allowed.
+    """
+    steps = look_up(cfg, PIPELINE, (list, tuple), source, [])
+    if not steps or not all(isinstance(step, dict) and isinstance(step.get('type'), str) for step in steps):
+        what = f'its config has no test pipeline ({PIPELINE}) that says how frames are prepared.'
+        raise CheckpointError(source, what, 'Take a checkpoint that `vasomim train` wrote.')
+    of_pixels = [None if step['type'].rpartition('.')[2].startswith('Load') else step for step in steps]
+    checked = buildable(of_pixels, PIPELINE, cfg, cfg.default_scope, source, trust_config)
+    return [step for step in checked if step is not None]

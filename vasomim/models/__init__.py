@@ -1,12 +1,23 @@
-"""Models that mmpretrain builds: pre-training algorithms, encoders, heads and the vessel segmentor."""
+"""Models that mmpretrain builds: pre-training algorithms and their parts, encoders and the vessel segmentor."""
 
 from vasomim import masking
-from vasomim.models.algorithms import AngiogramMAE, AngiogramSimMIM, VasoMIM
-from vasomim.models.base import Evidence, MaskedImageModeling, Reconstruction
-from vasomim.models.consistency import AnatomicalConsistencyLoss
-from vasomim.models.heads import PatchPredictor, ReconstructionHead
 from vasomim.models.masked_vit import MaskedViT, MaskTokenViT
 from vasomim.models.preprocessor import AngiogramPreprocessor
+from vasomim.models.pretraining import (
+    AnatomicalConsistencyLoss,
+    AngiogramMAE,
+    AngiogramSimMIM,
+    Evidence,
+    Guidance,
+    LossTerm,
+    MaskedBatch,
+    MaskedImageModeling,
+    PatchPredictor,
+    Reconstruction,
+    ReconstructionHead,
+    VasoMIM,
+    VesselGuidance,
+)
 from vasomim.models.unext import UNeXt
 
 __all__ = [
@@ -15,7 +26,10 @@ __all__ = [
     'AngiogramPreprocessor',
     'AngiogramSimMIM',
     'Evidence',
+    'Guidance',
+    'LossTerm',
     'MaskTokenViT',
+    'MaskedBatch',
     'MaskedImageModeling',
     'MaskedViT',
     'PatchPredictor',
@@ -23,5 +37,6 @@ __all__ = [
     'ReconstructionHead',
     'UNeXt',
     'VasoMIM',
+    'VesselGuidance',
     'masking',
 ]

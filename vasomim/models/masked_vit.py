@@ -49,9 +49,14 @@ class MaskedViT(MAEViT):
         checkpointing: Recompute each layer in the backward pass instead of keeping its activations.
         **kwargs: Further arguments of mmpretrain's ``MAEViT``.
 
+    Attributes:
+        encodes_masked: Whether masked patches are encoded too, each in its place.
+
     Raises:
         ConfigError: If the architecture is unknown.
     """
+
+    encodes_masked = False
 
     def __init__(
         self,
@@ -88,6 +93,10 @@ class MaskedViT(MAEViT):
         tokens = tokens.gather(1, plan.ids_keep.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
         return self.encode(tokens)
 
+    def ids_restore(self, plan: MaskPlan) -> Tensor:
+        """The place of each patch, (B, L), in the sequence "tokens of :meth:`forward`, then mask tokens"."""
+        return plan.ids_restore
+
     def encode(self, tokens: Tensor) -> Tensor:
         """Run the layers over the class token and position-embedded patch tokens, (B, K, C) to (B, 1 + K, C)."""
         class_token = (self.cls_token + self.pos_embed[:, :1]).expand(tokens.shape[0], -1, -1)
@@ -110,6 +119,8 @@ class MaskTokenViT(MaskedViT):
     Source: SimMIM (arXiv 2111.09886).
     """
 
+    encodes_masked = True
+
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
@@ -127,3 +138,7 @@ class MaskTokenViT(MaskedViT):
         mask = plan.mask.unsqueeze(-1).to(tokens.dtype)
         tokens = tokens * (1 - mask) + self.mask_token * mask + self.pos_embed[:, 1:]
         return self.encode(tokens)
+
+    def ids_restore(self, plan: MaskPlan) -> Tensor:
+        """The place of each patch among the tokens, (B, L): its own."""
+        return torch.arange(plan.mask.shape[1], device=plan.mask.device).expand_as(plan.ids_restore)

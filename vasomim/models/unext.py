@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from vasomim.checkpoints.checkpoint import load_weights
-from vasomim.models.consistency import stack_anatomy
-from vasomim.registry import MODELS
+from vasomim.models.pretraining.evidence import stack_anatomy
+from vasomim.registry import MODELS, WEIGHT_INITIALIZERS
 
 SHIFTS = (-2, -1, 0, 1, 2)
 
@@ -152,7 +151,7 @@ class UNeXt(BaseModel):
         if weights is None:
             self.apply(_initialize)
         else:
-            load_weights(self, weights)
+            WEIGHT_INITIALIZERS.build({'type': 'vasomim.StoredWeights', 'weights': weights})(self)
         self.memory_format = torch.channels_last  # two to three times as fast on a CPU
         self.to(memory_format=self.memory_format)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from vasomim.files import read_regular, write_whole
 from vasomim.frames.images import read_grey
 from vasomim.prepare.destination import LOCK
 from vasomim.prepare.masks import to_indices
+from vasomim.prepare.orientation import as_shown
 from vasomim.prepare.plan import SPLITS, Frame, Plan, Repairs
 from vasomim.prepare.polygons import paint
 from vasomim.prepare.prepared import (
@@ -32,7 +34,7 @@ from vasomim.prepare.prepared import (
     split_text,
 )
 
-VERSION = 2  # Raised when the same source gives other files, or their fingerprint is made otherwise.
+VERSION = 3  # Raised when the same source gives other files, or their fingerprint is made otherwise.
 
 
 def write_plan(plan: Plan, root: Path, report: Callable[[int, int], None] | None = None) -> Repairs:
@@ -51,6 +53,7 @@ def write_plan(plan: Plan, root: Path, report: Callable[[int, int], None] | None
         StorageError: If writing fails.
     """
     root = Path(root)
+    plan = replace(plan, frames=tuple(map(as_shown, plan.frames)))
     repairs = Repairs()
     repairs.update(plan.repairs)
     try:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vasomim.errors import DatasetError, did_you_mean
-from vasomim.files import write_whole
+from vasomim.files import LOCK, locked, read_json, write_whole
 from vasomim.synthetic.annotations import coco_annotations, coco_categories, voc_annotation
 from vasomim.synthetic.config import SimulatorConfig
 from vasomim.synthetic.frame import SyntheticFrame, simulate_cine, simulate_frame
@@ -93,6 +93,7 @@ def synthesize(
 
     Raises:
         DatasetError: If the layout is unknown, a number is out of range, or ``root`` holds another dataset.
+        StorageError: If it cannot be written, or another run writes there.
     """
     root = Path(root)
     if layout not in layouts:
@@ -101,8 +102,28 @@ def synthesize(
     for name, value, lowest in (('frames', frames, 1), ('seed', seed, 0), ('size', size, 64)):
         if value < lowest:
             raise DatasetError(root, f'{name} is {value}.', f'It must be at least {lowest}.')
-    _claim(root, {'layout': layout, 'frames': frames, 'seed': seed, 'size': size, 'version': _VERSION})
-    plan = layouts[layout](frames, seed, SimulatorConfig(size=size))
+    if jobs is not None and jobs < 1:
+        raise DatasetError(root, f'{jobs} processes cannot work.', 'Name at least 1, or leave it out for all cores.')
+    settings = {'layout': layout, 'frames': frames, 'seed': seed, 'size': size, 'version': _VERSION}
+    _refuse_other(root, settings)
+    busy = 'another run writes a synthetic dataset here.'
+    with locked(
+        root / BOOKKEEPING / LOCK, busy, 'Wait until it has ended; the same command then continues.', keep=False
+    ):
+        return _synthesize(root, settings, layouts[layout], jobs, truth, report)
+
+
+def _synthesize(
+    root: Path,
+    settings: dict[str, Any],
+    layout: Layout,
+    jobs: int | None,
+    truth: bool,
+    report: Callable[[int, int], None] | None,
+) -> Summary:
+    _claim(root, settings)
+    frames, seed, size = (settings[key] for key in ('frames', 'seed', 'size'))
+    plan = layout(frames, seed, SimulatorConfig(size=size))
     shots = with_truth(plan.shots) if truth else plan.shots
     left = [shot for shot in shots if any(not _place(root, output).exists() for output in _outputs(shot))]
     written = sum(len(shot.frames) for shot in left)
@@ -123,22 +144,25 @@ def synthesize(
 
 
 def _claim(root: Path, settings: dict[str, Any]) -> None:
-    """Record a run's settings; refuse a folder that was made with others, or that holds something else."""
+    """Record a run's settings, unless the folder holds them already."""
+    record = root / BOOKKEEPING / 'settings.json'
+    _refuse_other(root, settings)  # Once more: nobody else writes there now.
+    if not record.exists():
+        write_whole(record, _as_json(settings))
+
+
+def _refuse_other(root: Path, settings: dict[str, Any]) -> None:
+    """Refuse a folder that was made with other settings, or that holds something else."""
     record = root / BOOKKEEPING / 'settings.json'
     if record.exists():
-        try:
-            found = json.loads(record.read_text(encoding='utf-8'))
-        except ValueError as error:
-            raise DatasetError(record, f'is not JSON ({error}).', f'Delete {root} and run again.') from error
+        found = read_json(record, DatasetError, f'Delete {root} and run again.')
         if found != settings:
             other = {key: value for key, value in found.items() if settings.get(key) != value}
             raise DatasetError(
                 root, f'holds a synthetic dataset with other settings: {other}.', 'Use these, or choose another folder.'
             )
-        return
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    elif root.exists() and (not root.is_dir() or any(path.name != BOOKKEEPING for path in root.iterdir())):
         raise DatasetError(root, 'exists and is not a synthetic dataset.', 'Choose a folder that is new or empty.')
-    write_whole(record, _as_json(settings))
 
 
 def _outputs(shot: Shot) -> Iterator[Output]:
@@ -185,7 +209,7 @@ def _assemble(root: Path, coco: CocoFile, size: int) -> dict[str, Any]:
     annotations: list[dict[str, Any]] = []
     for image_id, name, own in coco.images:
         images.append({'id': image_id, 'file_name': name, 'width': size, 'height': size})
-        for entry in json.loads((root / own).read_text(encoding='utf-8')):
+        for entry in read_json(root / own, DatasetError, 'Delete it, and run the same command again.', kind=list):
             annotations.append({'id': len(annotations) + 1, 'image_id': image_id, **entry})
     return {'images': images, 'annotations': annotations, 'categories': coco_categories()}
 

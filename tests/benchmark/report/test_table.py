@@ -14,10 +14,11 @@ import pytest
 from tests.benchmark.filled import ENTRIES, IMAGES, PROTOCOL, fill, pretraining_of
 from vasomim.benchmark.report.markdown import crossed_rows, main_rows
 from vasomim.benchmark.report.table import Leaderboard, add_comparisons, build
-from vasomim.benchmark.results.store import Store, StoreError, name_of
+from vasomim.benchmark.results.records import StoreError, name_of
+from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.statistics.paired import Paired
 from vasomim.benchmark.study.jobs import weights_input
-from vasomim.benchmark.study.plan import select
+from vasomim.benchmark.study.selection import select
 
 METHODS = [{'name': name} for name in ('mae', 'better')]
 
@@ -173,7 +174,7 @@ def test_cells_of_other_settings_are_not_mixed_in(tmp_path: Path) -> None:
     assert not [row for row in table.comparisons if (row['task'], row['fraction']) == ('arcade_v', 1.0)]
     path = tmp_path / 'studies' / 'study.json'
     path.write_text(path.read_text().replace('0123456789abcdef', 'f' * 16))
-    with pytest.raises(StoreError, match='edited by hand'):
+    with pytest.raises(StoreError, match='checksum'):
         build(store, PROTOCOL, ENTRIES)
 
 
@@ -192,7 +193,7 @@ def test_a_difference_is_significant_only_if_other_seeds_would_not_undo_it() -> 
 
 
 def test_different_data_are_not_compared(tmp_path: Path, store: Store) -> None:
-    from vasomim.benchmark.results.store import name_of
+    from vasomim.benchmark.results.records import name_of
 
     mixed = Store(tmp_path)
     for cell in store.cells():
@@ -207,8 +208,8 @@ def test_different_data_are_not_compared(tmp_path: Path, store: Store) -> None:
 
 def test_statistics_and_pages_need_neither_torch_nor_openmmlab() -> None:
     code = (
-        'import sys, vasomim.benchmark.statistics.intervals, vasomim.benchmark.report.table\n'
-        'import vasomim.benchmark.report.report\n'
+        'import sys, vasomim.benchmark.statistics.comparisons, vasomim.benchmark.report.table\n'
+        'import vasomim.benchmark.report.pages\n'
         "found = {m.split('.')[0] for m in sys.modules} & {'torch', 'mmengine', 'mmcv', 'mmseg', 'mmdet'}\n"
         'sys.exit(", ".join(found) or 0)'
     )

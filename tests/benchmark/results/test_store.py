@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vasomim.benchmark.results.store import Cell, Pretraining, Scores, Store, StoreError, digest, name_of
+from vasomim.benchmark.results.records import Cell, Pretraining, StoreError, digest, name_of
+from vasomim.benchmark.results.store import Store
+from vasomim.benchmark.results.tables import Scores, format_table, table_of
+from vasomim.benchmark.running.claims import Claim
 from vasomim.errors import StorageError
 
 SCORES = Scores(('a', 'b, "quoted"'), {'DSC': np.array([0.1, np.nan])}, {'side': ('left', '')})
@@ -67,7 +73,7 @@ def renamed(record: dict) -> dict:
     return {**record, 'checksum': digest(record)}
 
 
-@pytest.mark.parametrize(('change', 'what'), [(edit, 'by hand'), (older, 'schema is 0'), (renamed, 'inputs belong')])
+@pytest.mark.parametrize(('change', 'what'), [(edit, 'checksum'), (older, 'schema is 0'), (renamed, 'inputs belong')])
 def test_damaged_records_are_named_and_set_aside(tmp_path, change, what) -> None:
     store = filled(tmp_path, 2)
     broken, sound = sorted(tmp_path.glob('*.json'))
@@ -94,6 +100,48 @@ def test_a_record_that_was_cut_off_or_whose_table_was_edited_is_set_aside(tmp_pa
     first.write_text('{')
     store.set_aside_damaged()
     assert len(list((tmp_path / 'set_aside').glob(f'{first.stem}*.json'))) == 2
+
+
+def test_a_score_that_is_not_the_mean_of_its_table_is_found_though_the_checksum_fits(tmp_path) -> None:
+    table = Scores(('a', 'b'), {'DSC': np.array([0.25, 0.75]), 'HD95': np.array([1.0, np.nan])}, {})
+    also = {'other': {'scores': {'DSC': 0.5}, 'cases': 2}}
+
+    def faults(averaged: tuple[str, ...] = ('t',), **changes: object) -> list[str]:
+        cell = Cell(name_of(inputs()), inputs(), 'finished', {'DSC': 0.5, 'HD95': None}, cases=2, also=also)
+        Store(tmp_path).write_cell(replace(cell, **changes), {'': table, 'other': table})
+        return [error.what for error in Store(tmp_path).damaged(averaged)]
+
+    assert faults() == []
+    assert '0.9' in faults(scores={'DSC': 0.9, 'HD95': None})[0]
+    assert 'DSC' in faults(scores={'DSC': None, 'HD95': None})[0]
+    assert 'HD95' in faults(scores={'DSC': 0.5, 'HD95': 1.0})[0]
+    assert '3 cases' in faults(cases=3)[0]
+    assert 'DSC' in faults(also={'other': {'scores': {'DSC': 0.6}, 'cases': 2}})[0]
+    assert faults(averaged=(), scores={'DSC': 0.9, 'HD95': None}) == []  # What a function returns may be otherwise.
+
+
+@pytest.mark.parametrize('name', ['=1+1', '+1', '-1', '@x', '\t=1', "'=1", "''=1", "it's", "'", '"=1", x', 'a\u2028b'])
+def test_no_name_is_a_formula_and_each_is_read_back(name) -> None:
+    scores = Scores((name,), {name: np.array([-0.5])}, {name: (name,)})
+    lines = format_table(scores)
+    cells = list(csv.reader(io.StringIO(lines)))
+    assert [cell for row in cells for cell in row if cell.startswith(('=', '+', '-', '@', '\t', '\r'))] == ['-0.5']
+    found = table_of(lines)
+    assert (found.cases, list(found.values), found.groups) == (scores.cases, [name], scores.groups)
+
+
+@pytest.mark.parametrize('mask', [0o022, 0o027, 0o077, 0o002])
+def test_results_are_readable_by_whom_the_umask_says(tmp_path, mask) -> None:
+    before = os.umask(mask)
+    try:
+        store = filled(tmp_path / 'results')
+        store.write_study('tiny', {('t', 'm', 1.0, 0): store.cells()[0].cell})
+        with Claim(tmp_path / 'results' / '.claims' / 'cell'):
+            pass
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / 'results').rglob('*') if path.is_file()]
+    assert len(files) == 6 and {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~mask}
 
 
 def test_a_pretraining_is_kept_beside_the_cells(tmp_path) -> None:

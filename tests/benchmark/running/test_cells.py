@@ -16,8 +16,9 @@ import torch
 
 from tests.benchmark.studies import COMMON, benchmark, finish, prepare, smoke_protocol
 from vasomim.benchmark.results.store import Store
-from vasomim.benchmark.study.entries import load_entries
-from vasomim.benchmark.study.plan import Settings, make_plan, select
+from vasomim.benchmark.study.loading import load_entries
+from vasomim.benchmark.study.plan import Settings, make_plan
+from vasomim.benchmark.study.selection import select
 
 pytestmark = pytest.mark.slow
 
@@ -148,7 +149,7 @@ def test_a_submission_is_computed_again_and_a_changed_one_is_found(undisturbed) 
     finish(benchmark('submit', 'own.zip', *COMMON[:-2], *places, cwd=undisturbed))
     checks = ('--data', 'data', '--entries', 'mine.yaml')
     assert '0 differences' in finish(benchmark('verify', 'own.zip', *checks, cwd=undisturbed))
-    cell = next(cell for cell in Store(undisturbed / 'results').cells() if cell.task == 'caxf')
+    cell, other = [cell for cell in Store(undisturbed / 'results').cells() if cell.task == 'caxf'][:2]
     case = Store(undisturbed / 'results').scores(cell).cases[0]
     with zipfile.ZipFile(undisturbed / 'own.zip') as old, zipfile.ZipFile(undisturbed / 'forged.zip', 'w') as new:
         for name in old.namelist():
@@ -156,14 +157,14 @@ def test_a_submission_is_computed_again_and_a_changed_one_is_found(undisturbed) 
             if name == f'predictions/{cell.cell}/test/{case}.png':
                 mask = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
                 content = cv2.imencode('.png', 1 - mask)[1].tobytes()
-            if name == f'results/{cell.cell}.json':
+            if name == f'results/{other.cell}.json':
                 content = content.replace(b'"finished"', b'"Finished"', 1)
             new.writestr(name, content)
     process = benchmark('verify', 'forged.zip', *checks, cwd=undisturbed)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 1
     assert f'{case}.png: it is not the file that was packed' in output and f'DSC of {case} is' in output
-    assert f'results/{cell.cell}.json: its checksum does not fit' in output
+    assert f'results/{other.cell}.json: its checksum does not fit' in output
     assert 'width/thin/DSC is' in output
 
 

@@ -59,7 +59,8 @@ def test_it_fits_the_screen_and_counts_the_rest() -> None:
 
 
 def test_cells_of_a_failed_pretraining_wait_for_nothing(tmp_path: Path) -> None:
-    from vasomim.benchmark.results.store import Pretraining, Store, name_of
+    from vasomim.benchmark.results.records import Pretraining, name_of
+    from vasomim.benchmark.results.store import Store
 
     inputs = {'method': 'mae', 'seed': 0}
     store = Store(tmp_path / 'results')

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vasomim.benchmark.study.entries import load_entries
+from vasomim.benchmark.study.loading import load_entries
 from vasomim.benchmark.study.resolve import Fingerprints, config_hash, finetuning_config, pretraining_config
 from vasomim.data.pack_format import INDEX
 from vasomim.errors import ConfigError, DatasetError
@@ -60,9 +60,9 @@ def test_ablations_differ_from_their_method_in_what_they_ablate(data: str) -> No
     methods = ('vasomim', 'vasomim_v1', 'vasomim_no_guidance', 'vasomim_no_consistency', 'mae', 'mae_half', 'simmim')
     configs = {name: pretraining_config(ENTRIES.method(name), PROTOCOL, data) for name in methods}
     assert len({config_hash(cfg) for cfg in configs.values()}) == len(methods)
-    assert not configs['vasomim_no_guidance'].model.guided
-    assert configs['vasomim_no_consistency'].model.consistency is None
-    assert configs['vasomim_v1'].model.eta == 1.0
+    assert configs['vasomim_no_guidance'].model.guidance is None
+    assert configs['vasomim_no_consistency'].model.losses is None
+    assert configs['vasomim_v1'].model.guidance.eta == 1.0
     for section in ('train_dataloader', 'optim_wrapper', 'train_cfg', 'param_scheduler', 'randomness'):
         assert all(cfg[section] == configs['vasomim'][section] for cfg in configs.values()), section
     assert all(cfg.model.backbone.arch == 'tiny' for cfg in configs.values())

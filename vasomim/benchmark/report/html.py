@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, TypeAdapter
+from typing_extensions import TypedDict
 
 from vasomim.benchmark.report import charts
 from vasomim.benchmark.report.markdown import (
@@ -29,9 +31,37 @@ from vasomim.benchmark.report.markdown import (
     titles,
 )
 from vasomim.benchmark.report.table import SMALLER_IS_BETTER
+from vasomim.benchmark.schema import STRICT, checked, shortened
+from vasomim.errors import ConfigError
+from vasomim.files import read_json, read_regular
 
 BARS = 'A thick bar joins methods that were not told apart after correction for all pairs.'
 INDEX = 'pictures.json'
+MOST_BYTES = 1 << 26  # Of a picture.
+
+
+def file_name(text: str) -> str:
+    """Check the name of a picture.
+
+    Raises:
+        ValueError: If it leads out of the folder: the page would show, and pass on, any file.
+    """
+    if Path(text).name != text or not text.endswith('.png'):
+        raise ValueError(f'{shortened(text)} is no name of a PNG file in this folder')
+    return text
+
+
+@STRICT
+class Picture(TypedDict):
+    """A picture of the page."""
+
+    file: Annotated[str, AfterValidator(file_name)]
+    task: str
+    title: str
+    alt: str
+
+
+PICTURES = TypeAdapter(list[Picture])
 
 
 def html(table: Table, pictures: Path | None = None) -> str:
@@ -202,12 +232,16 @@ def embedded(folder: Path | None) -> list[dict[str, str]]:
     """Return the pictures of a folder with title, text alternative and task.
 
     :mod:`vasomim.benchmark.report.panels` writes the list of them; a folder without it gives all PNG files, by name.
+
+    Raises:
+        ConfigError: If the list is damaged, or names what is not in the folder.
     """
     if folder is None or not folder.is_dir():
         return []
     index = folder / INDEX
+    cure = 'Write it anew by `vasomim benchmark report --pictures`, or delete it.'
     listed = (
-        json.loads(index.read_text(encoding='utf-8'))
+        checked(PICTURES, read_json(index, ConfigError, cure, list), index, ConfigError, cure)
         if index.is_file()
         else [
             {'file': path.name, 'title': path.stem.replace('_', ' '), 'alt': path.stem.replace('_', ' '), 'task': ''}
@@ -215,6 +249,8 @@ def embedded(folder: Path | None) -> list[dict[str, str]]:
         ]
     )
     start = 'data:image/png;base64,'
-    return [
-        {**item, 'data': start + base64.b64encode((folder / item['file']).read_bytes()).decode()} for item in listed
-    ]
+    found = []
+    for item in listed:
+        content = read_regular(folder / item['file'], ConfigError, cure, MOST_BYTES)
+        found.append({**item, 'data': start + base64.b64encode(content).decode()})
+    return found

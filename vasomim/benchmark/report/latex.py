@@ -7,6 +7,8 @@ import io
 import re
 
 from vasomim.benchmark.report.markdown import Table, main_rows
+from vasomim.benchmark.results.tables import csv_text
+from vasomim.errors import printable
 
 SPECIAL = {
     '\\': r'\textbackslash{}',
@@ -14,12 +16,15 @@ SPECIAL = {
     '^': r'\textasciicircum{}',
     '±': r'$\pm$',
     **{mark: f'\\{mark}' for mark in '&%$#_{}'},
+    **{mark: f'{{{mark}}}' for mark in '[]*'},  # After the end of a row they would be options of it.
+    **{mark: f'\\text{name}{{}}' for mark, name in (('<', 'less'), ('>', 'greater'), ('|', 'bar'))},
 }
 
 
 def escape(text: str) -> str:
-    """Return a text as LaTeX prints it."""
-    return re.sub('|'.join(map(re.escape, SPECIAL)), lambda match: SPECIAL[match[0]], text)
+    """Return a text on one line, as LaTeX prints it."""
+    line = printable(' '.join(text.split()))
+    return re.sub('|'.join(map(re.escape, SPECIAL)), lambda match: SPECIAL[match[0]], line)
 
 
 def latex(table: Table) -> str:
@@ -39,6 +44,6 @@ def comma_separated(table: Table) -> str:
     writer.writerow(['task', 'metric', 'method', 'label_fraction', 'status', 'seeds', *keys, 'device_hours', 'command'])
     for row in table['results']:
         for metric, found in row['metrics'].items():
-            place = [row['task'], metric, row['method'], row['fraction'], row['status'], row['seeds']]
-            writer.writerow([*place, *(found[key] for key in keys), row['hours'], row['command']])
+            place = [*map(csv_text, (row['task'], metric, row['method'])), row['fraction'], row['status'], row['seeds']]
+            writer.writerow([*place, *(found[key] for key in keys), row['hours'], csv_text(row['command'])])
     return buffer.getvalue()

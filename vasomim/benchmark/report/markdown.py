@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vasomim.benchmark.report.table import SMALLER_IS_BETTER
 from vasomim.benchmark.study.entries import command_of
+from vasomim.errors import printable
 
 MISSING = 'missing'
 NONE = 'none'  # Where there cannot be any.
@@ -115,8 +117,18 @@ def is_text(cell: str) -> bool:
 
 
 def escape(text: str) -> str:
-    """Return a text that breaks no table."""
-    return ' '.join(str(text).replace('|', '\\|').replace('<', '&lt;').split())
+    """Return a text on one line, as Markdown shows it: no markup, HTML, link or end of a table's cell.
+
+    A text between backticks is code, and stays code.
+    """
+    line = printable(' '.join(str(text).split()))
+    if len(line) > 2 and line[0] == line[-1] == '`':
+        code = line[1:-1]
+        fence = '`' * (1 + max((len(run) for run in re.findall('`+', code)), default=0))
+        space = ' ' if code[0] == '`' or code[-1] == '`' else ''
+        return f'{fence}{space}{code}{space}{fence}'.replace('|', '\\|')
+    line = re.sub(r'&(?=#?\w+;)', '&amp;', line).replace('<', '&lt;')
+    return re.sub(r'[\\`*\[\]|]|(?<!\w)_|_(?!\w)', lambda mark: f'\\{mark[0]}', line)
 
 
 def comparison_rows(table: Table) -> tuple[list[str], list[list[str]]]:
@@ -245,7 +257,7 @@ def family_line(table: Table) -> str:
 def page(table: Table) -> str:
     """Return LEADERBOARD.md."""
     baseline = titles(table).get(table['family'].get('baseline') or '')
-    lines = [f'# {table["title"]}', '', *(f'> {note}' + '\n>' for note in table['notes'])]
+    lines = [f'# {escape(table["title"])}', '', *(f'> {escape(note)}' + '\n>' for note in table['notes'])]
     lines[-1] = lines[-1].removesuffix('\n>')
     if told := progress(table):
         lines += ['', told]
@@ -254,14 +266,14 @@ def page(table: Table) -> str:
         lines += [grid(*main_rows(table))]
     else:
         lines += ['']
-    errors = [f'- {row["task"]}, {row["method"]}, {error}' for row in table['results'] for error in row['errors']]
+    errors = [f'{row["task"]}, {row["method"]}, {error}' for row in table['results'] for error in row['errors']]
     if errors:
-        lines += ['## Failed cells', '', *(escape(error) for error in errors), '']
+        lines += ['## Failed cells', '', *(f'- {escape(error)}' for error in errors), '']
     if baseline is not None and table['comparisons']:
-        lines += [f'## Comparisons with {baseline}', '', family_line(table), '']
+        lines += [f'## Comparisons with {escape(baseline)}', '', escape(family_line(table)), '']
         lines += [grid(*comparison_rows(table))]
     if table['ties']:
-        lines += ['## Tie groups', '', TIES, '', *(f'- {line}' for line in tie_lines(table)), '']
+        lines += ['## Tie groups', '', TIES, '', *(f'- {escape(line)}' for line in tie_lines(table)), '']
     for part, title in (('subgroups', 'Subgroups'), ('cross', 'Trained on one set, tested on another')):
         if table[part]:
             lines += [f'## {title}', '', grid(*crossed_rows(table, part))]
@@ -278,12 +290,13 @@ def model_card(table: Table, method: str) -> str:
     header, rows = main_rows(table)
     mine = next(row for row in rows if row[0] == entry['title'])
     head, spent = cost_rows(table)
-    lines = [f'# {entry["title"]}', '', f'Kind: {entry["kind"]}. Reference: {entry["reference"] or "none"}.', '']
-    lines += ['For research, not for diagnosis.', '', '## Results', '', f'Study: {table["title"]}.', '']
+    lines = [f'# {escape(entry["title"])}', '']
+    lines += [f'Kind: {entry["kind"]}. Reference: {escape(entry["reference"]) or "none"}.', '']
+    lines += ['For research, not for diagnosis.', '', '## Results', '', f'Study: {escape(table["title"])}.', '']
     if found_cells(table)[0]:
         lines += [grid(['Measure', 'Value'], list(zip(header[1:], mine[1:], strict=True)))]
     else:
         lines += [f'{progress(table)}', '']
     lines += ['## Cost', '']
     lines += [grid(head, [row for row in spent if row[0] == entry['title']]), '## Limits', '']
-    return '\n'.join([*lines, *(f'- {note}' for note in table['notes'])]) + '\n'
+    return '\n'.join([*lines, *(f'- {escape(note)}' for note in table['notes'])]) + '\n'

@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from vasomim.benchmark.report.report import check_leaderboard, markers, with_table, write_leaderboard
+from vasomim.benchmark.report.pages import check_leaderboard, markers, with_table, write_leaderboard
 from vasomim.benchmark.report.table import build
 from vasomim.benchmark.results.store import Store
-from vasomim.benchmark.study.entries import benchmark_folder, load_entries
+from vasomim.benchmark.study.loading import benchmark_folder, load_entries
 from vasomim.files import write_whole
 
 FIRST = 'arcade_cpu'  # Its pages lie in the folder of the leaderboard, those of another study in one of its name there.

@@ -9,17 +9,45 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
-from vasomim.benchmark.results.store import FAILED, FINISHED, Cell, Place, Store
-from vasomim.benchmark.statistics import intervals as statistics
+from vasomim.benchmark.results.records import FAILED, FINISHED, Cell, Place
+from vasomim.benchmark.results.store import Store
+from vasomim.benchmark.schema import STRICT, Number, Text, checked
+from vasomim.benchmark.statistics import comparisons as statistics
 from vasomim.benchmark.statistics.paired import Paired
 from vasomim.benchmark.study.entries import Entries, Protocol, Task, command_of
+from vasomim.benchmark.study.entry_files import read_yaml
 from vasomim.benchmark.study.jobs import SCRATCH, weights_input
+from vasomim.errors import ConfigError
 
 COCO = {'mAP': 'bbox_mAP', 'mAP50': 'bbox_mAP_50', 'mAP75': 'bbox_mAP_75'}  # Names in a detector's curve.
 SMALLER_IS_BETTER = {'HD95'}
 POWER = 0.8
 DRAWS = 4000
+
+
+@STRICT
+class Figure(TypedDict):
+    """A figure of a paper."""
+
+    method: Text
+    task: Text
+    metric: Text
+    value: Number
+    setting: Text
+    source: Text
+
+
+@STRICT
+class Reported(TypedDict):
+    """The file of the papers' figures."""
+
+    reported: list[Figure]
+
+
+REPORTED = TypeAdapter(Reported)
 
 
 @dataclass(frozen=True)
@@ -97,10 +125,15 @@ def plain(value: Any) -> Any:
 
 
 def read_reported(path: Path) -> list[dict[str, Any]]:
-    """Return the papers' figures; none without the file."""
-    from vasomim.benchmark.study.entries import read_yaml
+    """Return the papers' figures; none without the file.
 
-    return list(read_yaml(path)['reported']) if path.is_file() else []
+    Raises:
+        ConfigError: If a figure lacks something.
+    """
+    if not path.is_file():
+        return []
+    content = checked(REPORTED, read_yaml(path), path, ConfigError, 'Correct it.', {'reported': Figure.__annotations__})
+    return list(content['reported'])
 
 
 def build(store: Store, protocol: Protocol, entries: Entries, reported: Sequence[Any] = ()) -> Leaderboard:
@@ -113,7 +146,7 @@ def build(store: Store, protocol: Protocol, entries: Entries, reported: Sequence
         reported: The papers' figures.
 
     Raises:
-        StoreError: If a result is damaged.
+        StoreError: If a result is damaged, or its scores are not the means of its table.
     """
     names, planned = store.study(protocol.name), set(protocol.planned())
     chosen = {
@@ -121,6 +154,9 @@ def build(store: Store, protocol: Protocol, entries: Entries, reported: Sequence
         for cell in store.cells(None)
         if names.get(cell.place) == cell.cell and cell.place[:3] in planned and cell.seed in protocol.seeds
     }
+    for cell in chosen.values():
+        if cell.task in entries.averaged:
+            store.check_scores(cell)
     tasks = [entries.task(name) for name in protocol.tasks]
     methods = [entries.method(name) for name in protocol.methods]
     baseline = protocol.family.get('baseline')
@@ -239,7 +275,8 @@ def add_task(
             scores = [store.scores(cell) for cell in finished]
             arrays: dict[str, np.ndarray] = {}
             if len(finished) == len(protocol.seeds) and len({item.cases for item in scores}) == 1:
-                arrays = {key: np.stack([item.values[key] for item in scores]) for key in scores[0].values}
+                shared_by_all = [key for key in scores[0].values if all(key in item.values for item in scores)]
+                arrays = {key: np.stack([item.values[key] for item in scores]) for key in shared_by_all}
                 names.add(scores[0].cases)
                 per_share[share][method], groups = arrays, scores[0].groups
             table.results.append(result(task, method, share, found, arrays, groups.get('side'), protocol))

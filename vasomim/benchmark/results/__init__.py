@@ -1,1 +1,1 @@
-"""Results: the store of records, the measures in them, submissions."""
+"""Results on disk: records of cells and pre-trainings, tables of scores per case, and the folder that holds them."""

@@ -6,42 +6,40 @@ import argparse
 import contextlib
 import importlib
 import json
-import os
-import platform
-import resource
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from vasomim import __version__
-from vasomim.benchmark.results.measures import BOXES, OPERATING_POINT, Outcome, choose_operating_point, score
-from vasomim.benchmark.results.store import (
-    FAILED,
-    FINISHED,
-    Cell,
-    Pretraining,
-    Scores,
-    Store,
-    StoreError,
-    without_nan,
-)
+from vasomim.benchmark.results.records import FAILED, FINISHED, Cell, Pretraining, StoreError, without_nan
+from vasomim.benchmark.results.store import Store
+from vasomim.benchmark.results.tables import Scores
 from vasomim.benchmark.running.claims import Claim
+from vasomim.benchmark.running.environment import device_name, environment, now, peak_memory
 from vasomim.benchmark.running.ranks import Ranks, rank_of
+from vasomim.benchmark.scoring.measures import (
+    BOXES,
+    OPERATING_POINT,
+    PREDICTIONS,
+    Outcome,
+    choose_operating_point,
+    parse_operating_point,
+    score,
+)
 from vasomim.benchmark.study.jobs import FINETUNE, Job, encoder_of, read_job
+from vasomim.benchmark.study.plan import config_text
 from vasomim.benchmark.study.resolve import file_sha256
-from vasomim.errors import CheckpointError, ConfigError, StorageError, VasoMIMError
-from vasomim.files import write_whole
+from vasomim.errors import CheckpointError, ConfigError, StorageError, VasoMIMError, printable
+from vasomim.files import read_json, read_regular, write_whole
 
 # Exit statuses: the failure is recorded; nothing can be recorded; another process has the claim.
 DONE, BROKEN, FULL, TAKEN = 0, 70, 74, 75
+UNREADABLE = 65  # The job's own file is damaged.
 HOOK = 'mmpretrain.PredictionHook'
 
 
@@ -52,9 +50,13 @@ def execute(path: str | Path) -> int:
         path: What :meth:`Job.write` wrote.
 
     Returns:
-        :data:`DONE`, :data:`BROKEN` (the failure is recorded), :data:`FULL` or :data:`TAKEN`.
+        :data:`DONE`, :data:`BROKEN` (the failure is recorded), :data:`FULL`, :data:`TAKEN` or :data:`UNREADABLE`.
     """
-    job = read_job(Path(path))
+    try:
+        job = read_job(Path(path))
+    except StoreError as error:  # Whoever started it records that it ended, and names the log.
+        print(error, file=sys.stderr, flush=True)
+        return UNREADABLE
     ranks = Ranks(job.processes)
     if ranks.rank > 0:
         return take_part(job, ranks)
@@ -73,11 +75,15 @@ def execute(path: str | Path) -> int:
                 traceback.print_exc()
                 record_failure(job, ranks.failure() or describe(error), claim.seconds, started)
                 return BROKEN
-            if job.kind == FINETUNE:
-                write_cell(job, result, claim, started)
-            else:
-                write_pretraining(job, result, claim, started)
-        except (StoreError, StorageError) as error:  # As on a full disk.
+            try:
+                if job.kind == FINETUNE:
+                    write_cell(job, result, claim, started)
+                else:
+                    write_pretraining(job, result, claim, started)
+            except StoreError as error:  # The record of its pre-training was damaged meanwhile.
+                record_failure(job, describe(error), claim.seconds, started)
+                return BROKEN
+        except StorageError as error:  # As on a full disk.
             print(f'{error.where}: {error.what}', file=sys.stderr, flush=True)
             return FULL
     return DONE
@@ -138,7 +144,7 @@ def run_cell(job: Job) -> tuple[Outcome, dict[str, Outcome]]:
 
 def train(job: Job) -> None:
     """Train as ``vasomim train --init`` does, from the last checkpoint of the folder where there is one."""
-    from vasomim.checkpoints.checkpoint import last_checkpoint
+    from vasomim.checkpoints.runs import last_checkpoint
     from vasomim.cli.train import build_runner, load_config, use_encoder
 
     work_dir = job.folder / 'train'
@@ -162,30 +168,21 @@ def train(job: Job) -> None:
 
 def test(job: Job, task: Any, data: Path, config: Path, name: str) -> Outcome:
     """Test as ``vasomim test`` does, and score the predictions that it leaves."""
-    from vasomim.benchmark.results.predictions import FOLDER
-
     folder = job.folder / name
     drawn: Sequence[str] = ()
     if task.task == 'detection':
-        drawn = ('--score', str(json.loads((job.folder / OPERATING_POINT).read_text(encoding='utf-8'))['score']))
+        path = job.folder / OPERATING_POINT
+        drawn = ('--score', str(parse_operating_point(read_regular(path, StoreError), str(path))['score']))
     run_test(config, job.folder / 'train', folder, drawn)
-    predictions = folder / FOLDER
+    predictions = folder / PREDICTIONS
     if task.task == 'detection':
         shutil.copy(job.folder / OPERATING_POINT, predictions)
 
-    def read(file: str) -> bytes:
-        try:
-            return (predictions / file).read_bytes()
-        except OSError as error:
-            raise StoreError(predictions / file, 'this prediction is missing.', 'Run the cell again.') from error
-
-    return score(task, data, read)
+    return score(task, data, lambda file: read_regular(predictions / file, StoreError, 'Run the cell again.'))
 
 
 def find_operating_point(job: Job) -> None:
     """Predict the validation images, and write the score from which a box counts for F1 into the job's folder."""
-    from vasomim.benchmark.results.predictions import FOLDER
-    from vasomim.benchmark.study.plan import config_text
     from vasomim.cli.train import load_config
 
     assert job.data is not None
@@ -197,7 +194,8 @@ def find_operating_point(job: Job) -> None:
         folder.mkdir(exist_ok=True)
         (folder / 'config.py').write_text(config_text(cfg), encoding='utf-8')
         run_test(folder / 'config.py', job.folder / 'train', folder)
-        found = choose_operating_point(job.data, json.loads((folder / FOLDER / BOXES).read_text(encoding='utf-8')))
+        boxes = folder / PREDICTIONS / BOXES
+        found = choose_operating_point(job.data, read_regular(boxes, StoreError), str(boxes))
     write_whole(job.folder / OPERATING_POINT, json.dumps(found) + '\n')
 
 
@@ -228,9 +226,11 @@ def curve(work_dir: Path) -> list[dict[str, Any]]:
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in file.read_text(encoding='utf-8').splitlines():
             try:
-                row = json.loads(line)
-            except ValueError:
+                row = json.loads(line)  # A loss may be NaN.
+            except (ValueError, RecursionError):
                 continue  # The last line of a killed run.
+            if not isinstance(row, dict):
+                continue
             values = {  # 'coco/bbox_mAP' loses its prefix; 'DSC/class/1/images' details 'DSC', and is left out.
                 key.rpartition('/')[2]: value
                 for key, value in row.items()
@@ -257,7 +257,7 @@ def loaded(job: Job) -> dict[str, Any] | None:
     report = job.folder / 'train' / 'encoder_init.json'
     if job.encoder is None or not report.is_file():
         return None
-    content = json.loads(report.read_text(encoding='utf-8'))
+    content = read_json(report, StoreError, 'Run the cell again.')
     numbers = {key: len(content[key]) for key in ('matched', 'missing', 'unexpected', 'mismatched')}
     return {'file_sha256': file_sha256(job.encoder), 'share': content['share'], **numbers}
 
@@ -329,7 +329,7 @@ def describe(error: BaseException) -> dict[str, Any]:
         kind = 'OutOfMemory'
     if isinstance(error, VasoMIMError):
         message = f'{error.where}: {error.what} {error.cure}'
-    return {'kind': kind, 'message': message[:2000], 'log': 'log.txt'}
+    return {'kind': kind, 'message': printable(message[:2000], lines=True), 'log': 'log.txt'}
 
 
 def death(status: int, reason: str | None = None) -> dict[str, Any]:
@@ -365,58 +365,3 @@ def common(job: Job, seconds: float, started: str) -> dict[str, Any]:
         'finished': now(),
         'smoke': job.smoke,
     }
-
-
-def now() -> str:
-    """Return the time, UTC, as ISO 8601; durations are measured by another clock, which does not jump."""
-    return datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
-
-
-def peak_memory() -> float:
-    """Return the largest memory of this process in GB: the accelerator's where one was used."""
-    torch = sys.modules.get('torch')
-    if torch is not None and torch.cuda.is_initialized():
-        return float(torch.cuda.max_memory_allocated()) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-def device_name() -> str:
-    """Return the name of the accelerator in use, or 'cpu'."""
-    torch = sys.modules.get('torch')
-    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_initialized() else 'cpu'
-
-
-def environment() -> dict[str, Any]:
-    """Return versions, commit and machine."""
-    torch = sys.modules.get('torch')
-    found = {
-        'python': platform.python_version(),
-        'vasomim': __version__,
-        'commit': commit(),
-        'machine': platform.machine(),
-        'system': platform.system(),
-        'cores': os.cpu_count(),
-    }
-    for name in ('torch', 'mmengine', 'mmpretrain', 'mmseg', 'mmdet', 'numpy'):
-        module = sys.modules.get(name)
-        if module is not None:
-            found[name] = str(module.__version__)
-    if torch is not None:
-        found['threads'] = torch.get_num_threads()
-    return found
-
-
-def commit() -> str | None:
-    """Return the commit of the checkout that runs, None outside one; '+' marks changed files."""
-    root = Path(__file__).parents[3]
-    git = shutil.which('git')
-    if git is None or not (root / '.git').exists():
-        return None
-    name = subprocess.run([git, '-C', str(root), 'rev-parse', 'HEAD'], capture_output=True, text=True, check=False)
-    state = subprocess.run(
-        [git, '-C', str(root), 'status', '--porcelain', '--untracked-files=no', '--', 'vasomim', 'configs'],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return name.stdout.strip() + ('+' if state.stdout.strip() else '') if name.returncode == 0 else None

@@ -9,12 +9,19 @@ import socket
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from vasomim.benchmark.results.records import StoreError
+from vasomim.benchmark.schema import Number, adapter_of, checked
+from vasomim.errors import StorageError
+from vasomim.files import read_json
+
 BEAT = 5.0  # Seconds between two signs of life.
 LENGTH = 160  # Bytes of a claim's file.
+MOST_BYTES = 1 << 16
 SILENCE = 120.0  # Seconds without one after which the owner on another machine is taken for dead.
 
 
@@ -37,19 +44,27 @@ class Claim:
         self.thread: threading.Thread | None = None
 
     def __enter__(self) -> Claim | None:
-        """Take the claim; None if another process holds it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), 'r+')
+        """Take the claim; None if another process holds it.
+
+        Raises:
+            StorageError: If its file cannot be made.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # By the umask: who may write into a folder of results that people share may claim its cells.
+            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666), 'r+')
+        except OSError as error:
+            raise StorageError.of(self.path, error) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.close()
             return None
         owner = read_owner(self.path)
-        if owner.get('host') not in (None, socket.gethostname()) and silent_for(self.path) < SILENCE:
+        if is_elsewhere(owner, self.path):
             file.close()
             return None
-        self.file, self.before, self.started = file, float(owner.get('seconds', 0.0)), time.monotonic()
+        self.file, self.before, self.started = file, owner.seconds, time.monotonic()
         self.beat()
         self.thread = threading.Thread(target=self.keep, daemon=True)
         self.thread.start()
@@ -90,13 +105,36 @@ class Claim:
                 continue  # A full disk; the lock holds without it.
 
 
-def read_owner(path: Path) -> dict[str, Any]:
-    """Return what a claim's file says; empty where it says nothing."""
+@dataclass(frozen=True)
+class Owner:
+    """What a claim's file says.
+
+    Attributes:
+        host: Name of the machine whose process holds it; None where it was given back, or nobody has held it.
+        seconds: Spent on the cell.
+        pid: Number of the process.
+    """
+
+    host: str | None = None
+    seconds: Number = 0.0
+    pid: int = 0
+
+
+OWNER = adapter_of(Owner)
+
+
+def read_owner(path: Path) -> Owner:
+    """Return what a claim's file says; that nobody holds it where it is missing or damaged."""
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        content = checked(OWNER, read_json(path, StoreError, most=MOST_BYTES), path, StoreError, '')
+    except StoreError:
+        return Owner()
+    return Owner(**content)
+
+
+def is_elsewhere(owner: Owner, path: Path) -> bool:
+    """Return whether a process on another machine holds a claim and gives signs of life."""
+    return owner.host not in (None, socket.gethostname()) and silent_for(path) < SILENCE
 
 
 def silent_for(path: Path) -> float:
@@ -105,20 +143,28 @@ def silent_for(path: Path) -> float:
     A sign from the future was given before that clock was set back, and is as old as that.
     """
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.now.') as file:
-            return abs(os.stat(file.name).st_mtime - path.stat().st_mtime)
+        last = path.stat().st_mtime
     except OSError:
         return float('inf')
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.now.') as file:
+            return abs(os.stat(file.name).st_mtime - last)
+    except OSError:  # Nothing can be written there: this machine's clock has to do.
+        return abs(time.time() - last)
 
 
 def held(path: Path) -> bool:
     """Return whether a process works on a cell at the moment."""
     if not path.is_file():
         return False
-    with open(path, 'a+', encoding='utf-8') as file:
+    try:
+        # Locks over NFS ask for a file that may be written; to look, one that may be read does elsewhere.
+        file = open(path, 'ab' if os.access(path, os.W_OK) else 'rb')  # noqa: SIM115 - closed below
+    except OSError:
+        return False  # It is gone, or nobody may know.
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return True
-    owner = read_owner(path)
-    return owner.get('host') not in (None, socket.gethostname()) and silent_for(path) < SILENCE
+    return is_elsewhere(read_owner(path), path)

@@ -207,7 +207,7 @@ def positive(name: str, text: str) -> int:
     Raises:
         ConfigError: If it is none.
     """
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f'--slurm {name}={text}', 'it is no whole positive number.', f'Write {name}=8.')
     return int(text)
 

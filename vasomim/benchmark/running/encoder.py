@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vasomim.checkpoints.checkpoint import read_checkpoint, save_weights
-from vasomim.engine.initialize import PREFIX
+from vasomim.checkpoints.families import PREFIX
+from vasomim.checkpoints.reading import read_checkpoint
+from vasomim.checkpoints.writing import save_weights
 
 
 def save_encoder(work_dir: Path, target: Path) -> None:

@@ -21,13 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from vasomim.errors import StorageError
+
 SHARED = (
     'mmdet.apis',
     'mmseg.apis',
     'skimage.morphology',
     'vasomim.benchmark.running.cells',
     'vasomim.benchmark.running.encoder',
-    'vasomim.benchmark.results.predictions',
+    'vasomim.benchmark.scoring.predictions',
     'vasomim.cli.test',
     'vasomim.data',
     'vasomim.data.detection',
@@ -129,7 +131,10 @@ class ForkExecutor:
     def start(self, work: Callable[[], int], log: Path, processes: int = 1) -> Fork:
         """Fork; the child dies with this process."""
         gpu = min(self.gpus, key=lambda name: self.load.get(name, 0)) if self.gpus else None
-        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError.of(log, error) from error
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
@@ -166,7 +171,7 @@ class ForkExecutor:
 
 def print_to(log: Path) -> None:
     """Let this process print to the end of a file."""
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)  # By the umask.
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from vasomim.benchmark.results.store import FAILED, StoreError
-from vasomim.benchmark.running.cells import BROKEN, DONE, FULL, TAKEN, death, execute, now, record_failure
+from vasomim.benchmark.results.records import FAILED
+from vasomim.benchmark.running.cells import BROKEN, DONE, FULL, TAKEN, death, execute, record_failure
 from vasomim.benchmark.running.claims import Claim, held
+from vasomim.benchmark.running.environment import now
 from vasomim.benchmark.running.estimate import tail
 from vasomim.benchmark.running.executor import Executor, Running
 from vasomim.benchmark.study.jobs import PRETRAIN, Job
+from vasomim.errors import StorageError
 from vasomim.files import write_whole
 
 PAUSE = 0.05  # Seconds between two looks at the processes.
@@ -52,7 +54,7 @@ def run_jobs(jobs: Sequence[Job], executor: Executor, say: Callable[[str], None]
         say: Gets a line whenever something ends.
 
     Raises:
-        StoreError: If results cannot be written any more; what is finished is kept.
+        StorageError: If results cannot be written any more; what is finished is kept.
     """
     progress = Progress()
     waiting = list(jobs)
@@ -124,10 +126,10 @@ def settle(job: Job, status: int, reason: str | None, progress: Progress, say: C
         say: Gets a line.
 
     Raises:
-        StoreError: If the disk is full.
+        StorageError: If the disk is full.
     """
     if status == FULL:
-        raise StoreError(job.results, f'{tail(job.log)}', 'Free space, and run again; what is finished is kept.')
+        raise StorageError(job.results, f'{tail(job.log)}', 'Free space, and run again; what is finished is kept.')
     if status == DONE:
         progress.finished.append(job)
         say(f'finished {job.title}{figures(job)}')
@@ -138,7 +140,8 @@ def settle(job: Job, status: int, reason: str | None, progress: Progress, say: C
     progress.failed.append(job)
     record = job.record()
     error = record.error if record is not None and record.error else {'kind': 'unknown', 'message': ''}
-    say(f'FAILED   {job.title}: {error["kind"]}: {error["message"].splitlines()[0]}\n         log: {job.log}')
+    first = error['message'].partition('\n')[0]
+    say(f'FAILED   {job.title}: {error["kind"]}: {first}\n         log: {job.log}')
 
 
 def figures(job: Job) -> str:

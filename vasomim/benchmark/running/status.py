@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from vasomim.benchmark.results.store import Store, StoreError
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from vasomim.benchmark.results.records import StoreError
+from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.running.claims import held, read_owner
+from vasomim.benchmark.schema import LENIENT, CellName, NumberOrNone, checked
 from vasomim.errors import ConfigError
+from vasomim.files import read_json
 
 PAUSE = 2.0
 FRAME = 6  # Lines of the table's title, head and borders, and the one below it.
 LEAST = 5  # Jobs that are shown on the smallest screen.
 STATES = ('running', 'failed', 'waiting', 'not run', 'finished')
 STYLES = {'running': 'bold', 'failed': 'red', 'not run': 'red', 'finished': 'green', 'waiting': 'dim'}
+
+
+@LENIENT
+class QueuedJob(TypedDict):
+    """A job of the last run, as :func:`vasomim.benchmark.running.run.write_queue` writes it."""
+
+    kind: Literal['cell', 'pretraining']
+    name: CellName
+    title: str
+    results: str
+    claim: str
+    predicted: NumberOrNone
+    pretraining: str | None
+    failed: str | None
+
+
+@LENIENT
+class Queue(TypedDict):
+    """All jobs of the last run."""
+
+    slots: Annotated[int, Field(ge=1)]
+    run: str
+    jobs: list[QueuedJob]
+
+
+QUEUE = TypeAdapter(Queue)
 
 
 @dataclass(frozen=True)
@@ -57,14 +89,14 @@ def read_status(path: Path) -> Status:
     """Read what the last run of a work directory planned and what became of it.
 
     Raises:
-        ConfigError: If nothing has run there.
+        ConfigError: If nothing has run there, or its file is damaged.
     """
-    try:
-        queue = json.loads(path.read_text(encoding='utf-8'))
-        jobs, run = queue['jobs'], Path(queue['run'])
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(path, 'no run has begun here.', 'Start one, or pass its --work-dir.') from error
-    active = held(run)
+    if not path.is_file():
+        raise ConfigError(path, 'no run has begun here.', 'Start one, or pass its --work-dir.')
+    cure = 'The next `vasomim benchmark run` writes it anew.'
+    queue = checked(QUEUE, read_json(path, ConfigError, cure), path, ConfigError, cure)
+    jobs = queue['jobs']
+    active = held(Path(queue['run']))
     rows = [row_of(job) for job in jobs]
     failed = {job['name'] for job, row in zip(jobs, rows, strict=True) if row.state == 'failed'}
     rows = [
@@ -79,7 +111,7 @@ def read_status(path: Path) -> Status:
     return Status(rows, left if active and len(known) == len(open_rows) else None, active)
 
 
-def row_of(job: dict[str, Any]) -> Row:
+def row_of(job: Mapping[str, Any]) -> Row:
     """Return the state of one job."""
     claim, store = Path(job['claim']), Store(job['results'])
     try:
@@ -89,7 +121,7 @@ def row_of(job: dict[str, Any]) -> Row:
     if record is not None and record.status == 'finished':
         return Row(job['title'], 'finished', record.cost.get('seconds'), job['predicted'])
     if held(claim):
-        return Row(job['title'], 'running', read_owner(claim).get('seconds'), job['predicted'])
+        return Row(job['title'], 'running', read_owner(claim).seconds, job['predicted'])
     if record is not None and record.finished != job['failed']:
         return Row(job['title'], 'failed', record.cost.get('seconds'), job['predicted'])
     return Row(job['title'], 'waiting', None, job['predicted'])
@@ -127,6 +159,7 @@ def table(status: Status, height: int | None = None) -> Any:
         height: Lines of the screen: what does not fit is counted in the last row; None for all jobs.
     """
     from rich.console import Group
+    from rich.markup import escape
     from rich.table import Table
 
     shown = Table()
@@ -137,7 +170,7 @@ def table(status: Status, height: int | None = None) -> Any:
     kept = rows if len(rows) <= room else rows[: room - 1]
     for row in kept:
         numbers = (clock(value) for value in (row.seconds, row.predicted))
-        shown.add_row(row.title, row.state, *numbers, style=STYLES[row.state])
+        shown.add_row(escape(row.title), row.state, *numbers, style=STYLES[row.state])
     if rest := rows[len(kept) :]:
         numbers_of = {state: sum(row.state == state for row in rest) for state in STATES}
         shown.add_row('and ' + ', '.join(f'{number} {state}' for state, number in numbers_of.items() if number))

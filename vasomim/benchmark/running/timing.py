@@ -12,8 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vasomim.benchmark.results.store import sha256
-from vasomim.files import write_whole
+from vasomim.benchmark.results.records import StoreError, sha256
+from vasomim.benchmark.running.cells import run_test
+from vasomim.benchmark.running.environment import peak_memory
+from vasomim.benchmark.schema import Count, Number, adapter_of, checked
+from vasomim.files import read_json, write_whole
 
 ITERATIONS = 6
 WARM_UP = 2
@@ -37,25 +40,28 @@ class Timing:
         disk_gb: Of a finished job's folder.
     """
 
-    fixed: float
-    iteration: float
-    iterations: int
-    epochs: int
-    validation: float
-    checkpoint: float
-    tests: float
-    memory_gb: float
-    disk_gb: float
+    fixed: Number
+    iteration: Number
+    iterations: Count
+    epochs: Count
+    validation: Number
+    checkpoint: Number
+    tests: Number
+    memory_gb: Number
+    disk_gb: Number
 
     @property
     def seconds(self) -> float:
         """The whole job."""
-        return (
+        return float(
             self.fixed
             + self.iterations * self.iteration
             + self.epochs * (self.validation + self.checkpoint)
             + self.tests
         )
+
+
+TIMING = adapter_of(Timing)
 
 
 def timing_file(folder: Path, config: str, device: str, threads: int, slots: int, processes: int) -> Path:
@@ -64,10 +70,10 @@ def timing_file(folder: Path, config: str, device: str, threads: int, slots: int
 
 
 def read_timing(path: Path) -> Timing | None:
-    """Return a kept timing; None where there is none."""
+    """Return a kept timing; None where there is none, or a damaged one: it is timed again."""
     try:
-        return Timing(**json.loads(path.read_text(encoding='utf-8')))
-    except (OSError, ValueError, TypeError):
+        return Timing(**checked(TIMING, read_json(path, StoreError), path, StoreError, ''))
+    except StoreError:
         return None
 
 
@@ -84,8 +90,8 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
         0.
     """
     begun = time.monotonic()  # On a cluster, each job imports PyTorch and the OpenMMLab libraries first.
-    from vasomim.benchmark.running.cells import peak_memory
     from vasomim.cli.train import build_runner, load_config
+    from vasomim.engine.abilities import validates
 
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f'{path.stem}.', dir=path.parent))  # Another run may time the same config.
@@ -103,7 +109,7 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
     iteration = mean_time(iterations(runner, loop))
     validation = 0.0
     chooses_score = cfg.default_scope == 'mmdet' and cfg.get('val_dataloader') is not None
-    if cfg.get('val_dataloader'):
+    if cfg.get('val_dataloader') and validates(runner.model):
         loader = runner.build_dataloader(cfg.val_dataloader)
         validation = len(loader) * mean_time(forward(runner, loader, 'val_step'))
     begun = time.monotonic()
@@ -139,7 +145,6 @@ def least_job(config: str, folder: Path, begun: float) -> tuple[float, float]:
 
     This is what does not grow with the data.
     """
-    from vasomim.benchmark.running.cells import run_test
     from vasomim.cli.train import build_runner, load_config
 
     file = folder / 'least.py'

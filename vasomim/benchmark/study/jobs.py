@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from vasomim.benchmark.results.store import (
-    FINISHED,
-    Cell,
-    Place,
-    Pretraining,
-    Store,
-    digest,
-    name_of,
-    place_of,
-)
+from pydantic import Field, JsonValue, TypeAdapter
+from typing_extensions import TypedDict
+
+from vasomim.benchmark.results.records import FINISHED, Cell, Place, Pretraining, StoreError, digest, name_of, place_of
+from vasomim.benchmark.results.store import Store
+from vasomim.benchmark.schema import STRICT, NumberOrNone, checked
 from vasomim.benchmark.study.entries import Task
-from vasomim.files import write_whole
+from vasomim.files import read_json, read_regular, write_whole
 
 PRETRAIN, FINETUNE = 'pretraining', 'cell'
 SCRATCH = 'scratch'  # Takes the place of a hash of weights in the inputs of a cell.
@@ -124,22 +120,67 @@ class Job:
         return path
 
 
+@STRICT
+class StoredFurtherTest(TypedDict):
+    """A further test in a job's file."""
+
+    task: dict[str, JsonValue]
+    data: str
+    fingerprint: str
+    config: str
+
+
+@STRICT
+class StoredJob(TypedDict):
+    """A job's file."""
+
+    kind: Literal['pretraining', 'cell']
+    inputs: dict[str, JsonValue]
+    folder: str
+    results: str
+    task: dict[str, JsonValue] | None
+    data: str | None
+    encoder: str | None
+    pretraining: str | None
+    also: dict[str, StoredFurtherTest]
+    threads: Annotated[int, Field(ge=1)]
+    processes: Annotated[int, Field(ge=1)]
+    smoke: bool
+    command: str
+    predicted: NumberOrNone
+
+
+STORED_JOB = TypeAdapter(StoredJob)
+
+
 def read_job(path: Path) -> Job:
-    """Read what :meth:`Job.write` wrote."""
-    content = json.loads(path.read_text(encoding='utf-8'))
+    """Read what :meth:`Job.write` wrote.
+
+    Raises:
+        StoreError: If it is missing or damaged.
+    """
+    cure = '`vasomim benchmark run` writes it anew.'
+    content = checked(STORED_JOB, read_json(path, StoreError, cure), path, StoreError, cure)
     folder = Path(content['folder'])
     for key in ('folder', 'results', 'data', 'encoder'):
         content[key] = Path(content[key]) if content[key] is not None else None
-    if content['task'] is not None:
-        content['task'] = as_task(content['task'])
-    for other in content['also'].values():
-        other['task'] = as_task(other['task'])
+    try:
+        if content['task'] is not None:
+            content['task'] = as_task(content['task'])
+        for other in content['also'].values():
+            other['task'] = as_task(other['task'])
+    except TypeError as error:
+        raise StoreError(path, f'its task is none: {error}.', cure) from error
     config = folder / 'config.py'
-    return Job(config=config.read_text(encoding='utf-8') if config.is_file() else '', **content)
+    return Job(config=read_regular(config, StoreError, cure).decode() if config.is_file() else '', **content)
 
 
 def as_task(content: dict[str, Any]) -> Task:
-    """Return a task that went through JSON."""
+    """Return a task that went through JSON.
+
+    Raises:
+        TypeError: If it did not.
+    """
     lists = ('metrics', 'subgroups', 'also_test')
     values: dict[str, Any] = {key: tuple(value) if key in lists else value for key, value in content.items()}
     return Task(**values)

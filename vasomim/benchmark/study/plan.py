@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vasomim import __version__
-from vasomim.benchmark.results.store import FINISHED, Store, StoreError, digest, name_of
-from vasomim.benchmark.study.entries import SMOKE, Entries, Method, Protocol, Task, check_fractions, command_of
+from vasomim.benchmark.results.records import digest, name_of
+from vasomim.benchmark.study.entries import SMOKE, Entries, Method, Protocol, Task, command_of
 from vasomim.benchmark.study.jobs import FINETUNE, PRETRAIN, SCRATCH, Job, encoder_of, weights_input
 from vasomim.benchmark.study.resolve import (
     Fingerprints,
@@ -24,19 +23,10 @@ from vasomim.benchmark.study.resolve import (
     frames_hash,
     pretraining_config,
 )
-from vasomim.errors import CheckpointError, ConfigError, DatasetError, VasoMIMError, did_you_mean
+from vasomim.errors import CheckpointError, DatasetError, VasoMIMError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-
-AXES = ('task', 'method', 'seed', 'label_fraction')
-# What the inputs of a cell or a pre-training are called where they are not named by a word of their own.
-INPUTS = {
-    'config': 'settings',
-    'weights': 'encoder',
-    'code': 'version of vasomim',
-    'task_version': 'version of the task',
-}
 
 
 @dataclass(frozen=True)
@@ -97,68 +87,6 @@ class Encoder:
     job: Job | None = None
 
 
-def select(protocol: Protocol, only: Sequence[str], seeds: int | None, fractions: str | None) -> Protocol:
-    """Return a protocol with some of its cells, or with other seeds and shares of labels.
-
-    Args:
-        protocol: What is selected from.
-        only: KEY=VALUE[,VALUE...] with task, method, seed or label_fraction.
-        seeds: Number of seeds.
-        fractions: Shares of labels, separated by commas.
-
-    Raises:
-        ConfigError: If a key or a value does not exist.
-    """
-    if seeds is not None:
-        if seeds < 1:
-            raise ConfigError('--seeds', f'{seeds} is not positive.', 'Take at least one.')
-        protocol = replace(protocol, seeds=tuple(range(seeds)), changes=('--seeds', str(seeds)))
-    if fractions is not None:
-        values = tuple(number('--label-fraction', text, float) for text in fractions.split(','))
-        check_fractions(values, '--label-fraction')
-        if len(set(values)) < len(values):
-            raise ConfigError('--label-fraction', 'a share stands twice.', 'Leave one of them out.')
-        changes = (*protocol.changes, '--label-fraction', fractions)
-        protocol = replace(protocol, label_fractions=values, changes=changes)
-    study = protocol
-    wanted: dict[str, list[Any]] = {}
-    for item in only:
-        key, equals, text = item.partition('=')
-        if not equals or key not in AXES:
-            raise ConfigError(
-                f'--only {item}', f'it does not name cells.{did_you_mean(key, AXES)}', 'Write task=NAME or method=NAME.'
-            )
-        kind = {'seed': int, 'label_fraction': float}.get(key, str)
-        wanted.setdefault(key, []).extend(number(f'--only {item}', value, kind) for value in text.split(','))
-    for key, chosen in wanted.items():
-        name = {'task': 'tasks', 'method': 'methods', 'seed': 'seeds', 'label_fraction': 'label_fractions'}[key]
-        there = getattr(protocol, name)
-        for value in chosen:
-            if value not in there:
-                raise ConfigError(
-                    f'--only {key}={value}',
-                    f"protocol '{protocol.name}' has none.{did_you_mean(str(value), map(str, there))}",
-                    f'It has: {", ".join(map(str, there))}.',
-                )
-        kept: dict[str, Any] = {name: tuple(value for value in there if value in chosen)}
-        protocol = replace(protocol, **kept)
-    if not protocol.planned():
-        raise ConfigError('--only', f"protocol '{protocol.name}' leaves all of this out.", 'Choose other cells.')
-    return protocol if protocol == study else replace(protocol, whole=study)
-
-
-def number(where: str, text: str, kind: Callable[[str], Any]) -> Any:
-    """Return a value of an option.
-
-    Raises:
-        ConfigError: If it is no number where one belongs.
-    """
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise ConfigError(where, f"'{text}' is no number.", 'Correct it.') from error
-
-
 def make_plan(entries: Entries, protocol: Protocol, settings: Settings) -> Plan:
     """Resolve all jobs of a protocol.
 
@@ -205,17 +133,22 @@ def encoders_of(
     if method.kind == 'scratch':
         return dict.fromkeys(protocol.seeds, Encoder(SCRATCH))
     if method.kind == 'checkpoint':
-        assert method.checkpoint is not None
-        beside = Path(method.origin).parent / method.checkpoint
-        path = Path(method.checkpoint) if Path(method.checkpoint).is_file() else beside
-        if not path.is_file():
+        path = checkpoint_of(method)
+        if path is None:
             raise CheckpointError(
-                method.checkpoint, f"the checkpoint of method '{method.name}' is missing.", 'Correct its entry.'
+                str(method.checkpoint), f"the checkpoint of method '{method.name}' is missing.", 'Correct its entry.'
             )
         return dict.fromkeys(protocol.seeds, Encoder(file_sha256(path), path.resolve()))
     if protocol.per_seed:
         return {seed: pretrained(method, protocol, settings, fingerprints, seed) for seed in protocol.seeds}
     return dict.fromkeys(protocol.seeds, pretrained(method, protocol, settings, fingerprints, 0))
+
+
+def checkpoint_of(method: Method) -> Path | None:
+    """Return the file of a brought encoder: from here, else from beside its entry; None where there is none."""
+    assert method.checkpoint is not None
+    places = (Path(method.checkpoint), Path(method.origin).parent / method.checkpoint)
+    return next((path for path in places if path.is_file()), None)
 
 
 def pretrained(
@@ -272,8 +205,7 @@ def cells_of(
         return []
     # A selection of tasks changes no cell: the other tests are those of the whole study whose data are here.
     also: dict[str, dict[str, Any]] = {}
-    whole = protocol.whole or protocol
-    for other in (entries.task(name) for name in task.also_test if name in whole.tasks):
+    for other in (entries.task(name) for name in further_tests(task, protocol)):
         other_folder = prepared_folder(other, settings)
         with contextlib.suppress(DatasetError):
             assert other_folder is not None
@@ -289,19 +221,8 @@ def cells_of(
             main = config(task) if task.config is not None else None
             if not cells and main is not None and method.kind == 'checkpoint':
                 check_fits(main, method, encoder.file)
-            inputs = {
-                'task': task.name,
-                'task_version': task.version,
-                'method': method.name,
-                'seed': seed,
-                'label_fraction': fraction,
-                'config': config_hash(main) if main is not None else digest([task.task, task.options]),
-                'data': data,
-                'metrics': list(task.metrics),
-                'subgroups': list(task.subgroups),
-                'weights': encoder.hashed,
-                'code': __version__,
-            }
+            hashed = config_hash(main) if main is not None else digest([task.task, task.options])
+            inputs = cell_inputs(task, method.name, seed, fraction, hashed, data, encoder.hashed)
             cells.append(
                 Job(
                     kind=FINETUNE,
@@ -329,51 +250,39 @@ def cells_of(
     return cells
 
 
-def left_behind(plan: Plan, store: Store) -> str | None:
-    """Say how many finished cells of a study a plan computes anew because their inputs are others, and which inputs.
+def cell_inputs(
+    task: Task, method: str, seed: int, fraction: float, config: str, data: str | None, weights: str
+) -> dict[str, Any]:
+    """Return all that the result of a cell depends on, which its name is the hash of.
 
     Args:
-        plan: Of the whole study.
-        store: The results.
-
-    Returns:
-        A sentence; None where no cell is left behind.
+        task: The task.
+        method: Name of the method.
+        seed: Of the fine-tuning.
+        fraction: Share of the labels.
+        config: Hash of the settings.
+        data: Hash of the prepared set; None for a function without one.
+        weights: What names the encoder.
     """
-    jobs = {job.place: job for job in plan.cells}
-    pretrainings = {job.name: job.inputs for job in plan.pretrainings}
-    try:
-        names = store.study(plan.protocol.name)
-        theirs = {weights_input(item.inputs): item.inputs for item in store.pretrainings(None)}
-    except StoreError:  # What is damaged is named elsewhere.
-        return None
-    reasons: Counter[str] = Counter()
-    cells = 0
-    for place, name in names.items():
-        job, cell = jobs.get(place), None
-        with contextlib.suppress(StoreError):
-            cell = store.cell(name)
-        if job is None or job.name == name or cell is None or cell.status != FINISHED:
-            continue
-        cells += 1
-        before, after = theirs.get(cell.inputs['weights']), pretrainings.get(job.pretraining or '')
-        for key in differing(cell.inputs, job.inputs):
-            if key == 'weights' and before is not None and after is not None:
-                reasons.update(f'{INPUTS.get(part, part)} of the pre-training' for part in differing(before, after))
-            else:
-                reasons[INPUTS.get(key, key)] += 1
-    if not cells:
-        return None
-    listed = ', '.join(f'{reason} ({count})' for reason, count in reasons.most_common())
-    return (
-        f'{cells} finished cells were computed from other inputs than are here, and a run makes others in their place '
-        f'part of the study: {listed}. To keep them, run with what they were computed from, '
-        'or name another folder by --results.'
-    )
+    return {
+        'task': task.name,
+        'task_version': task.version,
+        'method': method,
+        'seed': seed,
+        'label_fraction': fraction,
+        'config': config,
+        'data': data,
+        'metrics': list(task.metrics),
+        'subgroups': list(task.subgroups),
+        'weights': weights,
+        'code': __version__,
+    }
 
 
-def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Return the keys whose values differ."""
-    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+def further_tests(task: Task, protocol: Protocol) -> list[str]:
+    """Return the other tasks on whose test images the models of a task are tested: those of the whole study."""
+    whole = protocol.whole or protocol
+    return [name for name in task.also_test if name in whole.tasks]
 
 
 def check_fits(cfg: Config, method: Method, checkpoint: Path | None) -> None:
@@ -404,7 +313,7 @@ def prepared_folder(task: Task, settings: Settings) -> Path | None:
 
 def with_predictions(cfg: Config) -> Config:
     """Return a config whose tests keep their predictions and measure no more than what picks the cases to draw."""
-    cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'vasomim.benchmark.results.predictions']
+    cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'vasomim.benchmark.scoring.predictions']
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmpretrain.PredictionHook')]
     if cfg.default_scope == 'mmseg':
         cfg.test_evaluator.measures, cfg.test_evaluator.subgroups = ['DSC'], []

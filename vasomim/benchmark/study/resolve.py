@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vasomim.benchmark.results.store import digest
+from pydantic import StrictInt, TypeAdapter
+
+from vasomim.benchmark.results.records import digest
+from vasomim.benchmark.schema import Sha256, checked
+from vasomim.benchmark.study.earlier_names import by_earlier_names
 from vasomim.benchmark.study.entries import Method, Protocol, Task
 from vasomim.errors import ConfigError, DatasetError
-from vasomim.files import write_whole
+from vasomim.files import read_json, write_whole
 from vasomim.frames.layout import walk
 from vasomim.prepare.plan import SPLITS
 from vasomim.prepare.prepared import boxes_path, image_path, mask_path, read_description, read_split
@@ -90,7 +94,7 @@ def finetuning_config(
     if task.task == 'segmentation':
         cfg.test_evaluator.measures = list(task.metrics)
         cfg.test_evaluator.subgroups = list(task.subgroups)
-    return checked(cfg)
+    return with_known_keys(cfg)
 
 
 def pretraining_config(method: Method, protocol: Protocol, data_root: str | None = None, seed: int = 0) -> Config:
@@ -118,7 +122,7 @@ def pretraining_config(method: Method, protocol: Protocol, data_root: str | None
     folder = data_folder(wanted or cfg.train_dataloader.dataset.data_root, data_root)
     use_data(cfg, str(folder))
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
-    return checked(cfg)
+    return with_known_keys(cfg)
 
 
 def apply_options(cfg: Config, options: Mapping[str, Any], origin: str) -> None:
@@ -154,7 +158,7 @@ def like(cfg: Any, key: str, value: Any) -> Any:
     return tuple(value) if isinstance(node, tuple) else value
 
 
-def checked(cfg: Config) -> Config:
+def with_known_keys(cfg: Config) -> Config:
     """Return a config once its keys have been checked, without what holds its source files open."""
     from vasomim.engine.strict import check_config
 
@@ -170,13 +174,14 @@ def config_hash(cfg: Config) -> str:
     Raises:
         CheckpointError: If they are missing.
     """
-    from vasomim.checkpoints.checkpoint import find_weights
+    from vasomim.checkpoints.runs import find_weights
     from vasomim.engine.strict import SECTIONS
 
     kept = plain({key: value for key, value in cfg.items() if key in SECTIONS[''] and key not in SHOWN})
     segmentor = kept['model'].get('segmentor')
     if segmentor is not None and segmentor.get('weights') is not None:
         segmentor['weights'] = file_sha256(find_weights(segmentor['weights']))
+    kept['model'] = by_earlier_names(kept['model'])
     return digest(kept)
 
 
@@ -200,20 +205,24 @@ def file_sha256(path: Path) -> str:
     return found.hexdigest()
 
 
+HASHES = TypeAdapter(dict[str, tuple[StrictInt, StrictInt, Sha256]])  # Size, time of the last change, sha256.
+
+
 class Fingerprints:
     """Hashes of files by content, kept in a file so that an unchanged file is read once.
 
     Args:
-        path: Where they are kept.
+        path: Where they are kept; None keeps them nowhere.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.known: dict[str, list[Any]] = {}
+        self.known: dict[str, Sequence[Any]] = {}
         self.changed = False
         self.sets: dict[str, str] = {}
-        with contextlib.suppress(OSError, ValueError):  # A cache: without it, files are read again.
-            self.known = json.loads(path.read_text(encoding='utf-8'))
+        if path is not None:
+            with contextlib.suppress(DatasetError):  # Where there are none, or damaged ones, files are read again.
+                self.known = checked(HASHES, read_json(path, DatasetError), path, DatasetError, '')
 
     def file(self, path: Path) -> str:
         """Return the sha256 of a file's bytes.
@@ -224,7 +233,7 @@ class Fingerprints:
         try:
             state = path.stat()
             key, mark = str(path.resolve()), [state.st_size, state.st_mtime_ns]
-            if self.known.get(key, [None])[:2] != mark:
+            if list(self.known.get(key, ()))[:2] != mark:
                 self.known[key] = [*mark, file_sha256(path)]
                 self.changed = True
         except OSError as error:
@@ -278,7 +287,7 @@ class Fingerprints:
 
     def save(self) -> None:
         """Keep what was read."""
-        if self.changed:
+        if self.changed and self.path is not None:
             write_whole(self.path, json.dumps(self.known))
             self.changed = False
 

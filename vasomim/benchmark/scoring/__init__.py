@@ -1,0 +1,1 @@
+"""Scores: from predictions on disk to what a cell records."""
