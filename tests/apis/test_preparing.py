@@ -160,6 +160,51 @@ def test_prepare_pretrain_refuses_options_that_a_kind_does_not_take(frames, tmp_
     assert not (tmp_path / 'pool').exists()
 
 
+def test_prepare_downstream_leaves_what_the_command_leaves(tmp_path, capsys):
+    (tmp_path / 'src' / 'images').mkdir(parents=True)
+    (tmp_path / 'src' / 'masks').mkdir()
+    for patient in 'abcdefgh':
+        for folder, level in (('images', 90), ('masks', 255)):
+            pixels = np.zeros((32, 32), np.uint8)
+            pixels[ord(patient) % 8 : 20, 5:9] = level
+            cv2.imwrite(str(tmp_path / 'src' / folder / f'{patient}_1.png'), pixels)
+    told = []
+    wanted = {'seed': 2, 'val': 0.25, 'test': 0.25, 'group': '^(.)_', 'label': 'catheter'}
+    done = vasomim.prepare_downstream('folder', tmp_path / 'src', tmp_path / 'api', **wanted, finished=told.append)
+    assert capsys.readouterr() == ('', '')
+    flags = ['--seed', 2, '--val', 0.25, '--test', 0.25, '--group', '^(.)_', '--class', 'catheter']
+    assert command('prepare', 'downstream', 'folder', tmp_path / 'src', tmp_path / 'cli', *flags) == 0
+    assert tree(tmp_path / 'api') == tree(tmp_path / 'cli')
+    (prepared,) = done.sets
+    assert told == [prepared]
+    assert (prepared.root, prepared.name) == (tmp_path / 'api', 'folder')
+    assert prepared.frames == {'train': 4, 'val': 2, 'test': 2}
+    assert json.loads((tmp_path / 'api' / 'dataset.json').read_text())['classes'] == ['catheter']
+
+
+def test_prepare_downstream_simulates_first(tmp_path):
+    options = {'frames': 8, 'size': 64, 'jobs': 1}
+    (prepared,) = vasomim.prepare_downstream('synthetic', 'caxf', tmp_path / 'set', **options).sets
+    assert sum(prepared.frames.values()) == 8
+    assert (tmp_path / 'set_published').is_dir()
+
+
+@pytest.mark.parametrize(
+    ('kind', 'wrong', 'named'),
+    [
+        ('arcade', {'test': 0.2}, 'test'),
+        ('xcav', {'label': 'x'}, 'label'),
+        ('synthetic', {'group': '.'}, 'group'),
+        ('arcad', {}, 'arcade'),
+    ],
+)
+def test_prepare_downstream_refuses_options_that_a_kind_does_not_take(tmp_path, kind, wrong, named):
+    source = 'caxf' if kind == 'synthetic' else tmp_path
+    with pytest.raises((ConfigError, DatasetError), match=named):
+        vasomim.prepare_downstream(kind, source, tmp_path / 'set', **wrong)
+    assert not (tmp_path / 'set').exists()
+
+
 def test_check_returns_what_the_command_prints(frames, tmp_path, capsys):
     vasomim.prepare_pretrain('folder', frames, tmp_path / 'pool', name='mine', jobs=1)
     sound = vasomim.check(tmp_path / 'pool', deep=True, jobs=1)
@@ -175,8 +220,7 @@ def test_check_returns_what_the_command_prints(frames, tmp_path, capsys):
 
 
 def test_check_writes_the_same_list_of_exclusions(tmp_path):
-    kinds = ['downstream', 'synthetic', 'caxf', tmp_path / 'set', '--frames', 8, '--size', 64, '--jobs', 1]
-    assert command('prepare', *kinds) == 0
+    vasomim.prepare_downstream('synthetic', 'caxf', tmp_path / 'set', frames=8, size=64, jobs=1)
     found = vasomim.check(tmp_path / 'set', threshold=0.3, write_exclusions=tmp_path / 'api.json')
     command('check', tmp_path / 'set', '--threshold', 0.3, '--write-exclusions', tmp_path / 'cli.json')
     assert (tmp_path / 'api.json').read_bytes() == (tmp_path / 'cli.json').read_bytes()

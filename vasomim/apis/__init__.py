@@ -13,6 +13,7 @@ FUNCTIONS = {  # Name -> module; one line each.
     'check': 'vasomim.apis.checking',
     'extract': 'vasomim.apis.extracting',
     'pack': 'vasomim.apis.packing',
+    'prepare_downstream': 'vasomim.apis.preparing_labels',
     'prepare_pretrain': 'vasomim.apis.preparing',
     'synthesize': 'vasomim.apis.synthesizing',
     'verify_pack': 'vasomim.apis.packing',

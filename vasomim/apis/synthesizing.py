@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vasomim.prepare.catalog import layouts
 from vasomim.progress import progress_bar
 from vasomim.synthetic import writer
 from vasomim.synthetic.writer import Summary
@@ -24,7 +25,7 @@ def synthesize(
 
     Args:
         dst: Folder of the dataset.
-        layout: One of :data:`vasomim.synthetic.layouts.LAYOUTS`.
+        layout: One of :func:`vasomim.prepare.catalog.layouts`.
         frames: Number of images in all, >= 1.
         seed: Another seed, another dataset; >= 0.
         size: Height and width, pixels, >= 64.
@@ -41,4 +42,4 @@ def synthesize(
         StorageError: If it cannot be written, or another run writes there.
     """
     with progress_bar('Simulating', progress) as report:
-        return writer.synthesize(dst, layout, frames, seed, size, jobs, truth, report)
+        return writer.synthesize(dst, layout, frames, seed, size, jobs, truth, report, layouts())
