@@ -26,8 +26,8 @@ def read_grey(path: str | Path, mask: bool = False, thorough: bool = True) -> ND
     """Read a frame as 8-bit grey levels, turned as its EXIF says.
 
     Args:
-        path: PNG, JPEG, BMP, TIFF, WebP or binary PGM file. Colour is converted by luminance, which leaves frames with three
-            equal channels as they are; transparency is dropped.
+        path: PNG, JPEG, BMP, TIFF, WebP or binary PGM file. Colour is converted by luminance, which leaves frames with
+            three equal channels as they are; transparency is dropped.
         mask: Whether it is a mask, for what an error says.
         thorough: Whether damage inside a JPEG file is looked for too, which takes as long again as decoding it. A
             training, which reads a frame hundreds of times, goes without.
