@@ -55,7 +55,7 @@ lint: install ## Check style and types
 	$(BIN)/mypy
 
 docs: install ## Build the documentation; broken links, and a leaderboard that differs from the results, are errors
-	$(BIN)/python -m vasomim.benchmark.report.publish --check
+	$(BIN)/python -m vasomim.benchmark.reporting.publish --check
 	$(BIN)/mkdocs build --strict --site-dir build/site
 
 browser: ## Install Debian's Chromium, for the test of the leaderboard's page

@@ -112,7 +112,7 @@ setup(
             '**/*.safetensors',
             '**/*.json',
             '**/*.md',
-            'benchmark/report/templates/*.html',
+            'benchmark/reporting/templates/*.html',
         ]
     },
     install_requires=REQUIREMENTS + stack(),

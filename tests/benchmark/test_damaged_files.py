@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.benchmark.damage import DAMAGES
-from vasomim.benchmark.report.html import embedded
-from vasomim.benchmark.report.pages import shown_in
+from vasomim.benchmark.reporting.html import embedded
+from vasomim.benchmark.reporting.pages import shown_in
 from vasomim.benchmark.results.records import Cell, StoreError, digest, name_of, read_cell, read_pretraining
 from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.running.claims import Claim, Owner, held, read_owner

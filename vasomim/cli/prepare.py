@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from vasomim import apis
+from vasomim.apis.preparing_labels import PreparedLabels
+from vasomim.cli.prepare_pretrain import add_pretrain_arguments, run_pretrain
 from vasomim.errors import printable
-
-if TYPE_CHECKING:
-    from vasomim.prepare.published import PublishedDataset
+from vasomim.prepare.catalog import all_datasets
+from vasomim.prepare.folder import FOLDER
+from vasomim.prepare.prepared import EMPTY_SPLIT
 
 SUMMARY = 'Bring data, as published or your own, into the layout of the readers: to pre-train on, or labelled.'
 
-SECONDS_BETWEEN_LINES = 30.0
 OPTIONS: dict[str, dict[str, Any]] = {  # Of the labelled sets; each has those that its dataset names.
     'seed': dict(type=int, default=0, help='of the splits, where none are published (default: %(default)s)'),
     'val': dict(type=float, default=0.1, help='share for validation, where none is published (default: 0.1)'),
@@ -37,14 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.description = f'{SUMMARY} A run that was stopped continues where it stopped.'
     tasks = parser.add_subparsers(dest='purpose', required=True, metavar='{pretrain,downstream}')
-    from vasomim.cli.prepare_pretrain import add_pretrain_arguments
-
     add_pretrain_arguments(tasks.add_parser('pretrain', help='frames without labels, with anatomy maps'))
     downstream = tasks.add_parser('downstream', help='labelled data for segmentation or detection')
     kinds = downstream.add_subparsers(dest='kind', required=True, metavar='KIND')
-    from vasomim.prepare.catalog import all_datasets
-    from vasomim.prepare.folder import FOLDER
-
     for dataset in (*all_datasets(), FOLDER):
         text = dataset.layout.replace('%', '%%')
         own = kinds.add_parser(dataset.name, help=text, description=f'SRC: {text}.')
@@ -76,120 +70,18 @@ def run(options: argparse.Namespace) -> int:
         StorageError: If the destination cannot be written, or another process prepares it.
     """
     if options.purpose == 'pretrain':
-        from vasomim.cli.prepare_pretrain import run_pretrain
-
         return run_pretrain(options)
-    from vasomim.prepare.destination import reserved
-
-    destination = options.destination.expanduser()
-    with reserved(destination):
-        prepare_downstream(options, destination)
+    own = {name: getattr(options, name) for name in (*OPTIONS, 'frames', 'size', 'jobs') if hasattr(options, name)}
+    apis.prepare_downstream(options.kind, options.source, options.destination, progress=True, finished=show, **own)
     return 0
 
 
-def prepare_downstream(options: argparse.Namespace, destination: Path) -> None:
-    """Prepare a labelled set, and print what came of it."""
-    from vasomim.prepare.archive import open_source
-    from vasomim.prepare.catalog import find_dataset
-    from vasomim.prepare.folder import FOLDER
-    from vasomim.prepare.prepared import EMPTY_SPLIT
-    from vasomim.prepare.published import CHOICES
-    from vasomim.prepare.recognition import find_root
-    from vasomim.prepare.splitting import Choices
-    from vasomim.prepare.write import write_plan
-
-    if options.kind == 'synthetic':
-        dataset = find_simulated(options.source)
-        source = simulate(dataset, options, destination)
-    else:
-        dataset = FOLDER if options.kind == FOLDER.name else find_dataset(options.kind)
-        source = options.source
-    workplace = destination.with_name(f'.{destination.resolve().name}.unpacked')
-    with progress('Unpacking') as report:
-        folder = open_source(source, workplace, report)
-    root_of = folder if dataset is FOLDER else find_root(dataset, folder)
-    choices = Choices(**{name: getattr(options, name) for name in CHOICES if hasattr(options, name)})
-    with progress('Reading annotations') as report:
-        plans = dataset.plans(root_of, choices, report)
-    for plan in plans:
-        root = destination / plan.name if len(dataset.sets) > 1 else destination
-        with progress(f'Preparing {plan.name}') as report:
-            repairs = write_plan(plan, root, report)
-        print(f'{printable(root)}: {", ".join(count_line(plan))}. Splits: {printable(plan.split_rule)}.')
-        for split in ('train', 'val', 'test'):
-            if not any(frame.split == split for frame in plan.frames):
-                print(f'  warning: no frame for {split}. {EMPTY_SPLIT}')
-        for line in repairs.lines():
-            print(f'  {printable(line)}')
-    if workplace.exists():  # Only where this or an earlier, stopped run unpacked an archive.
-        shutil.rmtree(workplace)
-
-
-def find_simulated(name: str) -> PublishedDataset:
-    """Return a published dataset that can be simulated.
-
-    Raises:
-        DatasetError: If there is none of that name.
-    """
-    from vasomim.errors import DatasetError, did_you_mean
-    from vasomim.prepare.catalog import all_datasets
-
-    simulated = {dataset.name: dataset for dataset in all_datasets() if dataset.simulate}
-    if name not in simulated:
-        hint = did_you_mean(name, simulated)
-        raise DatasetError(name, f'no set to simulate.{hint}', f'Choose one of {", ".join(simulated)}.')
-    return simulated[name]
-
-
-def simulate(dataset: PublishedDataset, options: argparse.Namespace, destination: Path) -> Path:
-    """Simulate a published set beside the destination and return its folder."""
-    from vasomim.prepare.catalog import layouts
-    from vasomim.synthetic.writer import synthesize
-
-    root = destination.with_name(f'{destination.resolve().name}_published')
-    with progress('Simulating') as report:
-        synthesize(
-            root,
-            dataset.name,
-            options.frames,
-            options.seed,
-            options.size,
-            options.jobs,
-            report=report,
-            layouts=layouts(),
-        )
-    return root
-
-
-def count_line(plan: Any) -> Iterator[str]:
-    """Yield the numbers of frames of each split."""
-    for split in ('train', 'val', 'test'):
-        yield f'{sum(frame.split == split for frame in plan.frames)} {split}'
-
-
-@contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal, and elsewhere a line now and then; yield the function that moves it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console()
-    # Brackets in a folder's name are no colours.
-    columns = (TextColumn('{task.description}', markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        title = printable(title)
-        task = bar.add_task(title, total=None, visible=False)  # Seen from the first report on.
-        start = said = time.monotonic()
-        first: int | None = None
-
-        def report(done: int, total: int) -> None:
-            nonlocal said, first
-            bar.update(task, completed=done, total=total, visible=True)
-            now = time.monotonic()
-            first = done if first is None else first  # What an earlier run did took no time of this one.
-            if not console.is_terminal and now - said > SECONDS_BETWEEN_LINES:
-                said = now
-                left = f', {(total - done) * (now - start) / (done - first):.0f} s left' if done > first else ''
-                print(f'{title}: {done} of {total}{left}', flush=True)
-
-        yield report
+def show(prepared: PreparedLabels) -> None:
+    """Print what came of a set."""
+    counts = ', '.join(f'{number} {split}' for split, number in prepared.frames.items())
+    print(f'{printable(prepared.root)}: {counts}. Splits: {printable(prepared.split_rule)}.')
+    for split, number in prepared.frames.items():
+        if not number:
+            print(f'  warning: no frame for {split}. {EMPTY_SPLIT}')
+    for line in prepared.repairs.lines():
+        print(f'  {printable(line)}')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from vasomim import apis
 from vasomim.cli.arguments import seed
 from vasomim.errors import printable
 
@@ -26,33 +27,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the dataset, with a progress bar."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """Write the dataset, with a progress bar.
 
-    from vasomim.prepare.catalog import layouts
-    from vasomim.synthetic.writer import synthesize
-
-    progress = Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    task = progress.add_task('Simulating', total=options.frames)
-
-    def report(done: int, total: int) -> None:
-        progress.start()  # Not before: an error in the options is no progress.
-        progress.update(task, completed=done, total=total)
-
-    try:
-        summary = synthesize(
-            options.dst,
-            options.layout,
-            options.frames,
-            options.seed,
-            options.size,
-            options.jobs,
-            options.truth,
-            report,
-            layouts(),
-        )
-    finally:
-        progress.stop()
+    Raises:
+        DatasetError: If an option is out of range, or the folder holds something else.
+        StorageError: If it cannot be written, or another run writes there.
+    """
+    summary = apis.synthesize(
+        options.dst,
+        layout=options.layout,
+        frames=options.frames,
+        seed=options.seed,
+        size=options.size,
+        jobs=options.jobs,
+        truth=options.truth,
+        progress=True,
+    )
     kept = f', {summary.kept} were there already' if summary.kept else ''
     print(f'{printable(options.dst)}: {summary.written} frames written{kept}.')
     return 0

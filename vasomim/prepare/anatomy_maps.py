@@ -1,26 +1,26 @@
-"""Make anatomy maps of many frames at once, one process per core."""
+"""Make anatomy maps of many frames at once, and record with which settings a folder of them was made."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
+import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from vasomim.anatomy import extract_anatomy
 from vasomim.anatomy.extraction import BORDER
 from vasomim.anatomy.filters import find_filter
-from vasomim.errors import DatasetError
-from vasomim.files import write_whole
+from vasomim.errors import ConfigError, DatasetError
+from vasomim.files import read_json, write_whole
 from vasomim.frames.images import image_size, read_grey, read_mask
+from vasomim.frames.layout import SETTINGS_FILE
+from vasomim.processes import for_each
 
+AGAIN = 'Name another DST, or make its maps again: `vasomim extract FRAMES MAPS --filter NAME --overwrite`.'
 BATCH = 8  # Frames that a process takes at a time: few enough for a progress bar that moves.
 
 
@@ -54,6 +54,14 @@ class Settings:
             own.percentile if percentile is None else percentile,
             BORDER if border is None else border,
         )
+
+    def check(self) -> None:
+        """Refuse what would fail on each of thousands of frames.
+
+        Raises:
+            ValueError: If a setting is out of range.
+        """
+        extract_anatomy(np.zeros((1, 1), np.uint8), **asdict(self))
 
 
 @dataclass(frozen=True)
@@ -99,37 +107,9 @@ def extract_all(tasks: Sequence[Task], settings: Settings, jobs: int) -> Iterato
         DatasetError: If a process dies.
     """
     batches = [tasks[start : start + BATCH] for start in range(0, len(tasks), BATCH)]
-    if not batches:
-        return
-    # Spawned, not forked: a fork copies the locks of the caller's other threads as they happen to be.
-    context = multiprocessing.get_context('spawn')
-    pool = ProcessPoolExecutor(min(jobs, len(batches)), context, initializer=prepare_process)
-    try:
-        for future in as_completed([pool.submit(extract_batch, batch, settings) for batch in batches]):
-            yield from future.result()
-    except BrokenProcessPool as error:
-        raise DatasetError(
-            tasks[0].frame.parent,
-            'a process that worked on these frames died, for lack of memory or on a damaged image.',
-            'Run the same command again to continue, with fewer processes if memory was short.',
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def prepare_process() -> None:
-    """Set up a worker: one thread, deaf to Ctrl-C, which its parent handles, and gone as soon as its parent is."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=exit_with_parent, daemon=True).start()
-
-
-def exit_with_parent() -> None:
-    """Wait for the parent to end, for instance by `kill -9`, which leaves it no time to stop its workers."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    where = tasks[0].frame.parent if tasks else ''
+    for _, outcomes in for_each(partial(extract_batch, settings=settings), batches, jobs, where):
+        yield from outcomes
 
 
 def extract_batch(tasks: Sequence[Task], settings: Settings) -> list[Outcome]:
@@ -166,3 +146,54 @@ def fault_of_map(task: Task) -> str:
     if size is None or size == (height, width):
         return ''
     return f'{width} x {height} pixels for a frame of {size[1]} x {size[0]}.'
+
+
+def recorded(folder: Path) -> Settings | None:
+    """Return the settings that the maps of a folder were made with; None where it does not say.
+
+    Raises:
+        ConfigError: If what it says cannot be read.
+    """
+    path = folder / SETTINGS_FILE
+    if not path.exists():
+        return None
+    content = read_json(path, ConfigError, AGAIN)
+    try:
+        found = Settings(**content)
+        found.check()
+    except (ValueError, TypeError) as error:
+        raise ConfigError(path, f'no settings of an extraction: {error}.', AGAIN) from error
+    return found
+
+
+def record(folder: Path, settings: Settings, has_maps: bool, overwrite: bool = False) -> bool:
+    """Record the settings of a folder's maps, or compare them with those recorded there.
+
+    Where maps lie without a record, as in a published set, they are kept, and nothing is recorded, as the settings of
+    the missing ones need not be theirs.
+
+    Args:
+        folder: The maps.
+        settings: Of those that are to be made.
+        has_maps: Whether some are there.
+        overwrite: Whether those are made again.
+
+    Returns:
+        Whether the folder says now how its maps were made.
+
+    Raises:
+        ConfigError: If the maps there were made with other settings.
+        StorageError: If they cannot be written.
+    """
+    path = folder / SETTINGS_FILE
+    wanted = asdict(settings)
+    if path.exists() and not overwrite:
+        found = recorded(folder)
+        if found is not None and found != settings:
+            there = asdict(found)
+            changed = [f'{key} {there[key]} instead of {wanted[key]}' for key in wanted if there[key] != wanted[key]]
+            raise ConfigError(folder, f'its maps were made with {", ".join(changed)}.', AGAIN)
+    elif has_maps and not overwrite:
+        return False
+    write_whole(path, json.dumps(wanted, indent=2))
+    return True

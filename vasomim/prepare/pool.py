@@ -10,12 +10,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from typing import Any
 from vasomim.errors import DatasetError, StorageError, printable
 from vasomim.files import read_text, write_whole
 from vasomim.frames.layout import ANATOMY_SUFFIX, series_key
-from vasomim.prepare.anatomy_maps import prepare_process
 from vasomim.prepare.cines import read_unit
 from vasomim.prepare.journal import (
     FILE_NAME,
@@ -41,6 +39,7 @@ from vasomim.prepare.journal import (
 from vasomim.prepare.sources import Unit
 from vasomim.prepare.thinning import Rule, Thinner
 from vasomim.prepare.write import encode
+from vasomim.processes import for_each
 
 VERSION = 3  # Raised when the same source gives other files, or the journal other lines.
 CHUNK = 64  # Jobs of one image that a process takes at a time: few enough for a progress bar that moves.
@@ -223,26 +222,10 @@ def run_jobs(
         OSError: If a frame cannot be written.
         DatasetError: If a process dies.
     """
-    if not left:
-        return
-    context = multiprocessing.get_context('spawn')  # As in anatomy_maps.
     batches = list(batch(units, plan, left))
-    pool = ProcessPoolExecutor(min(processes, len(batches)), context, initializer=prepare_process)
-    try:
-        futures = {}
-        for numbers in batches:
-            jobs = [units[plan[k].start : plan[k].stop] for k in numbers]
-            futures[pool.submit(write_jobs, jobs, folder, rule)] = numbers
-        for future in as_completed(futures):
-            yield from zip(futures.pop(future), future.result(), strict=True)
-    except BrokenProcessPool as error:
-        raise DatasetError(
-            folder,
-            'a process that wrote these frames died, for lack of memory or on a damaged file.',
-            'Run the same command again to continue, with fewer processes if memory was short.',
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    tasks = [[units[plan[k].start : plan[k].stop] for k in numbers] for numbers in batches]
+    for place, done in for_each(partial(write_jobs, folder=folder, rule=rule), tasks, processes, folder):
+        yield from zip(batches[place], done, strict=True)
 
 
 def batch(units: Sequence[Unit], plan: Sequence[range], left: Sequence[int]) -> Iterator[list[int]]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from vasomim.errors import DatasetError
 from vasomim.files import read_json, read_regular
 from vasomim.frames.images import read_grey, read_mask
 from vasomim.frames.layout import ANATOMY_SUFFIX
-from vasomim.prepare.anatomy_maps import prepare_process
 from vasomim.prepare.check import Findings, some
 from vasomim.prepare.lists import FOLDER, SUBSETS, joined
 from vasomim.prepare.pool import manifest_path, read_manifest
+from vasomim.processes import for_each
+from vasomim.progress import Report
 
 CHUNK = 64
 FEW = 512  # Up to here other processes take longer to start than the frames to read.
@@ -64,7 +64,7 @@ def check_source(
     deep: bool = False,
     partial: bool = False,
     processes: int = 1,
-    report: Callable[[int, int], None] | None = None,
+    report: Report | None = None,
 ) -> None:
     """Check one source.
 
@@ -76,6 +76,9 @@ def check_source(
         partial: Whether the source is meant to be a part of the published one, so that counts do not matter.
         processes: How many read at a time.
         report: Called with (frames done, frames in all).
+
+    Raises:
+        DatasetError: If a process that reads them dies.
     """
     try:
         if not manifest_path(root, name).is_file():
@@ -91,11 +94,7 @@ def check_source(
     if len(rows) != summary['kept']:
         what = f'lists {len(rows)} frames; {summary["kept"]} were prepared.'
         findings.errors.append(f'{manifest_path(root, name)}: {what}')
-    seen = Seen()
-    for number, part in enumerate(read_chunks(root, name, rows, deep, processes), start=1):
-        seen.add(part)
-        if report:
-            report(min(number * CHUNK, len(rows)), len(rows))
+    seen = read_all(root, name, rows, deep, processes, report)
     for what, places in seen.problems.items():
         findings.errors.append(f'{root / name}: {what}, {some(places)}')
     for folder in (root / name, root / f'{name}{ANATOMY_SUFFIX}'):
@@ -153,17 +152,19 @@ def fault_of_summary(summary: dict[str, Any]) -> str:
     return ''
 
 
-def read_chunks(root: Path, name: str, rows: Sequence[dict], deep: bool, processes: int) -> Iterator[Seen]:
-    """Yield what the frames showed, :data:`CHUNK` at a time."""
+def read_all(root: Path, name: str, rows: Sequence[dict], deep: bool, processes: int, report: Report | None) -> Seen:
+    """Return what the frames showed, read :data:`CHUNK` at a time."""
     parts = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-    if len(rows) <= FEW or processes == 1:
-        yield from (read_chunk(root, name, part, deep) for part in parts)
-        return
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(processes, context, initializer=prepare_process) as pool:
-        futures = [pool.submit(read_chunk, root, name, part, deep) for part in parts]
-        for future in futures:
-            yield future.result()
+    jobs = 1 if len(rows) <= FEW else processes
+    found: dict[int, Seen] = {}
+    for place, part in for_each(partial(read_chunk, root, name, deep=deep), parts, jobs, root / name, isolate=False):
+        found[place] = part
+        if report:
+            report(min(len(found) * CHUNK, len(rows)), len(rows))
+    seen = Seen()
+    for place in range(len(parts)):  # In the order of the manifest, in which the findings name files.
+        seen.add(found[place])
+    return seen
 
 
 def read_chunk(root: Path, name: str, rows: Sequence[dict], deep: bool) -> Seen:

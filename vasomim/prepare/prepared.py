@@ -31,6 +31,12 @@ EMPTY_SPLIT = (
 """What to do about a split without a frame."""
 
 
+def sets_in(folder: Path) -> list[Path]:
+    """Return the prepared sets in a folder that is none itself, or the folder."""
+    below = sorted(path.parent for path in folder.glob(f'*/{DESCRIPTION}'))
+    return below if below and not (folder / DESCRIPTION).is_file() else [folder]
+
+
 def image_path(root: Path, name: str) -> Path:
     """Return where the image of a frame lies."""
     return root / 'images' / f'{name}.png'

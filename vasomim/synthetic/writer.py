@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vasomim.cores import cores
 from vasomim.errors import DatasetError, did_you_mean
 from vasomim.files import LOCK, locked, read_json, write_whole
+from vasomim.processes import for_each
 from vasomim.synthetic.annotations import coco_annotations, coco_categories, voc_annotation
 from vasomim.synthetic.config import SimulatorConfig
 from vasomim.synthetic.frame import SyntheticFrame, simulate_cine, simulate_frame
@@ -130,7 +128,7 @@ def _synthesize(
     done = frames - written
     if report:
         report(done, frames)
-    for number in _run(partial(write_shot, root), left, jobs):
+    for _, number in for_each(partial(write_shot, root), left, jobs or cores(), root, isolate=False):
         done += number
         if report:
             report(done, frames)
@@ -212,37 +210,3 @@ def _assemble(root: Path, coco: CocoFile, size: int) -> dict[str, Any]:
         for entry in read_json(root / own, DatasetError, 'Delete it, and run the same command again.', kind=list):
             annotations.append({'id': len(annotations) + 1, 'image_id': image_id, **entry})
     return {'images': images, 'annotations': annotations, 'categories': coco_categories()}
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)  # The processes share the cores among themselves.
-
-
-def _run(work: Callable[[Shot], int], shots: Iterable[Shot], jobs: int | None) -> Iterator[int]:
-    """Yield the results of ``work`` on each shot as they come, from ``jobs`` processes."""
-    shots = list(shots)
-    jobs = min(jobs or available_cores(), len(shots))
-    if jobs <= 1:
-        yield from map(work, shots)
-        return
-    # Spawned, not forked: a fork of a process that runs threads may never return.
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
-        queue = iter(shots)
-        running: set[Future[int]] = {pool.submit(work, shot) for shot in islice(queue, 4 * jobs)}
-        try:
-            while running:
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield future.result()
-                    running |= {pool.submit(work, shot) for shot in islice(queue, 1)}
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -123,3 +125,29 @@ def device_here(gpus: tuple[str, ...]) -> str:
     if gpus or os.path.exists('/dev/nvidia0'):
         return f'gpu {platform.node()}'
     return f'{platform.machine()} {os.cpu_count()} cores {platform.node()}'
+
+
+def cost_line(jobs: int, found: Estimate, accelerated: bool) -> str:
+    """Return the predicted cost of some jobs in words."""
+    if not jobs:
+        return 'nothing is left to run'
+    if not found.seconds:
+        return f'{jobs} jobs; their cost was not predicted'
+    unit = 'GPU-hours' if accelerated else 'hours of work'
+    return (
+        f'{jobs} jobs: {found.hours:.2f} {unit}, {duration(found.wall)} from start to end, '
+        f'up to {found.memory_gb:.1f} GB of memory a job, {found.disk_gb:.2f} GB of disk'
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as h:mm:ss."""
+    whole = math.ceil(seconds)
+    return f'{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}'
+
+
+def free_gb(folder: Path) -> float:
+    """Return the free GB where a folder is, or will be."""
+    while not folder.is_dir():
+        folder = folder.resolve().parent
+    return shutil.disk_usage(folder).free / 1e9

@@ -14,6 +14,7 @@ import io
 import os
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -43,6 +44,7 @@ SHARED = (
     'vasomim.models.segmentation',
     'vasomim.inference.predictor',
 )
+PAUSE = 0.05  # Seconds between two looks at a process.
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl.
 
 
@@ -195,3 +197,11 @@ def use_threads(threads: int) -> None:
     cv2: Any = sys.modules.get('cv2')
     if cv2 is not None:
         cv2.setNumThreads(threads)
+
+
+def in_fork(work: Callable[[], int], log: Path) -> int:
+    """Call a function in a process of its own, and return its exit status."""
+    process = ForkExecutor(1, 1).start(work, log)
+    while (status := process.poll()) is None:
+        time.sleep(PAUSE)
+    return status

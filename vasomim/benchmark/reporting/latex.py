@@ -6,7 +6,7 @@ import csv
 import io
 import re
 
-from vasomim.benchmark.report.markdown import Table, main_rows
+from vasomim.benchmark.reporting.markdown import Table, main_rows
 from vasomim.benchmark.results.tables import csv_text
 from vasomim.errors import printable
 

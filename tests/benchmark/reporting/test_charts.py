@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from vasomim.benchmark.report.charts import curves, intervals, ticks
+from vasomim.benchmark.reporting.charts import curves, intervals, ticks
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from vasomim.benchmark.report.pages import check_leaderboard, markers, with_table, write_leaderboard
-from vasomim.benchmark.report.table import build
+from vasomim.benchmark.reporting.pages import check_leaderboard, markers, with_table, write_leaderboard
+from vasomim.benchmark.reporting.table import build
 from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.study.loading import benchmark_folder, load_entries
 from vasomim.files import write_whole
 
+CHECK = '--check'
 FIRST = 'arcade_cpu'  # Its pages lie in the folder of the leaderboard, those of another study in one of its name there.
 TEXTS = ('README.md', 'docs/leaderboard.md', 'docs/results.md')
 
@@ -48,13 +48,15 @@ def publish(folder: Path, check: bool) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run from the command line; exit status 1 if ``--check`` finds a difference."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--check', action='store_true', help='write nothing')
-    options = parser.parse_args(arguments)
-    found = publish(benchmark_folder(), options.check)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given not in ([], [CHECK]):
+        print(f'Write the pages of all studies with committed results; {CHECK} writes nothing.', file=sys.stderr)
+        return 2
+    check = bool(given)
+    found = publish(benchmark_folder(), check)
     for path in found:
-        print(f'{path}: differs from the results; run it without --check' if options.check else f'wrote {path}')
-    return 1 if options.check and found else 0
+        print(f'{path}: differs from the results; run it without --check' if check else f'wrote {path}')
+    return 1 if check and found else 0
 
 
 if __name__ == '__main__':

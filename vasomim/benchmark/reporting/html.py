@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, TypeAdapter
 from typing_extensions import TypedDict
 
-from vasomim.benchmark.report import charts
-from vasomim.benchmark.report.markdown import (
+from vasomim.benchmark.reporting import charts
+from vasomim.benchmark.reporting.markdown import (
     NONE,
     TIES,
     Table,
@@ -30,7 +30,7 @@ from vasomim.benchmark.report.markdown import (
     tie_lines,
     titles,
 )
-from vasomim.benchmark.report.table import SMALLER_IS_BETTER
+from vasomim.benchmark.reporting.table import SMALLER_IS_BETTER
 from vasomim.benchmark.schema import STRICT, checked, shortened
 from vasomim.errors import ConfigError
 from vasomim.files import read_json, read_regular
@@ -231,7 +231,7 @@ def drawn(table: Table) -> list[tuple[str, str, str, str]]:
 def embedded(folder: Path | None) -> list[dict[str, str]]:
     """Return the pictures of a folder with title, text alternative and task.
 
-    :mod:`vasomim.benchmark.report.panels` writes the list of them; a folder without it gives all PNG files, by name.
+    :mod:`vasomim.benchmark.reporting.panels` writes the list of them; a folder without it gives all PNG files, by name.
 
     Raises:
         ConfigError: If the list is damaged, or names what is not in the folder.

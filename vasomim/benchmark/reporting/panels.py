@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vasomim.benchmark.report.html import INDEX
+from vasomim.benchmark.reporting.html import INDEX
 from vasomim.benchmark.results.records import FINISHED
 from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.study.entries import Entries, Protocol, Task

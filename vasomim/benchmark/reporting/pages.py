@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from vasomim.benchmark.report.html import html
-from vasomim.benchmark.report.latex import comma_separated, latex
-from vasomim.benchmark.report.markdown import Table, found_cells, grid, main_rows, model_card, page, progress
-from vasomim.benchmark.report.table import build, read_reported
+from vasomim.benchmark.reporting.html import html
+from vasomim.benchmark.reporting.latex import comma_separated, latex
+from vasomim.benchmark.reporting.markdown import Table, found_cells, grid, main_rows, model_card, page, progress
+from vasomim.benchmark.reporting.table import build, read_reported
 from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.schema import LENIENT, Number, checked
 from vasomim.benchmark.study.entries import Entries, Protocol
@@ -108,6 +108,29 @@ def shown_in(folder: Path) -> tuple[str, list[set[Any]]] | None:
     found = checked(SHOWN, read_json(path, ConfigError, cure), path, ConfigError, cure)
     names = [{item['name'] for item in found[key]} for key in ('tasks', 'methods')]
     return found['protocol'], [*names, set(found['seeds']), set(found['fractions'])]
+
+
+def check_pages(folder: Path, protocol: Protocol) -> None:
+    """Check that a folder holds no pages of another study, or of more of this one.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    shown = shown_in(folder)
+    if shown is None:
+        return
+    there, more_of = shown
+    chosen = (protocol.tasks, protocol.methods, protocol.seeds, protocol.label_fractions)
+    if protocol.whole is not None and any(more - set(less) for more, less in zip(more_of, chosen, strict=True)):
+        raise ConfigError(
+            folder, 'it holds pages of more than this part of the study.', 'Name another folder by --output.'
+        )
+    if there != protocol.name:
+        raise ConfigError(
+            folder,
+            f"it holds the pages of study '{there}', which those of '{protocol.name}' would overwrite.",
+            'Name another folder by --output, or the study by --protocol.',
+        )
 
 
 def check_leaderboard(

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.benchmark.filled import ENTRIES, IMAGES, PROTOCOL, fill, pretraining_of
-from vasomim.benchmark.report.markdown import crossed_rows, main_rows
-from vasomim.benchmark.report.table import Leaderboard, add_comparisons, build
+from vasomim.benchmark.reporting.markdown import crossed_rows, main_rows
+from vasomim.benchmark.reporting.table import Leaderboard, add_comparisons, build
 from vasomim.benchmark.results.records import StoreError, name_of
 from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.statistics.paired import Paired
@@ -208,8 +208,8 @@ def test_different_data_are_not_compared(tmp_path: Path, store: Store) -> None:
 
 def test_statistics_and_pages_need_neither_torch_nor_openmmlab() -> None:
     code = (
-        'import sys, vasomim.benchmark.statistics.comparisons, vasomim.benchmark.report.table\n'
-        'import vasomim.benchmark.report.pages\n'
+        'import sys, vasomim.benchmark.statistics.comparisons, vasomim.benchmark.reporting.table\n'
+        'import vasomim.benchmark.reporting.pages\n'
         "found = {m.split('.')[0] for m in sys.modules} & {'torch', 'mmengine', 'mmcv', 'mmseg', 'mmdet'}\n"
         'sys.exit(", ".join(found) or 0)'
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.benchmark.filled import ENTRIES, PROTOCOL, fill
-from vasomim.benchmark.report.pages import write_leaderboard
+from vasomim.benchmark.reporting.pages import write_leaderboard
 
 CHROMIUM = shutil.which('chromium')
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='Chromium is not installed: make browser')

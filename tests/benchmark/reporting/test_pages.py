@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.benchmark.filled import ENTRIES, PROTOCOL, fill
-from vasomim.benchmark.report.html import embedded
-from vasomim.benchmark.report.latex import comma_separated, escape
-from vasomim.benchmark.report.pages import check_leaderboard, markers, with_table, write_leaderboard
-from vasomim.benchmark.report.table import build, read_reported
+from vasomim.benchmark.reporting.html import embedded
+from vasomim.benchmark.reporting.latex import comma_separated, escape
+from vasomim.benchmark.reporting.pages import check_leaderboard, markers, with_table, write_leaderboard
+from vasomim.benchmark.reporting.table import build, read_reported
 from vasomim.benchmark.results.records import StoreError, digest
 from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.study.entries import Entries
@@ -42,7 +42,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
 
 def test_another_process_writes_the_same_bytes_and_a_change_is_found(store: Store, pages: Path) -> None:
     code = (
-        'import sys\nfrom vasomim.benchmark.report.pages import check_leaderboard\n'
+        'import sys\nfrom vasomim.benchmark.reporting.pages import check_leaderboard\n'
         'from vasomim.benchmark.results.store import Store\n'
         'from tests.benchmark.filled import ENTRIES, PROTOCOL\n'
         'sys.exit(len(check_leaderboard(Store(sys.argv[1]), sys.argv[2], PROTOCOL, ENTRIES)))'

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vasomim.benchmark.report.table import SMALLER_IS_BETTER
+from vasomim.benchmark.reporting.table import SMALLER_IS_BETTER
 from vasomim.benchmark.study.entries import command_of
 from vasomim.errors import printable
 
