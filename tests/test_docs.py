@@ -16,9 +16,10 @@ import torch
 
 from tests.prepare.trees import write_pairs
 from vasomim import compat
+from vasomim.apis.config_parts import use_data
+from vasomim.apis.configs import load_config
 from vasomim.benchmark.study.loading import load_entries
 from vasomim.cli import VERBS, main
-from vasomim.cli.train import load_config, use_data
 from vasomim.masking import MaskRequest
 from vasomim.models import Evidence
 from vasomim.registry import MODELS

@@ -109,7 +109,7 @@ def extract(options: argparse.Namespace) -> int:
     }
     if labels is not None:
         facts['probing'] = probe(names, features, labels, options)
-    from vasomim.cli.predict import write_json
+    from vasomim.files import write_json
 
     write_json(options.target.with_suffix('.json'), facts)
     print(f'{printable(options.target)}: {len(names)} x {features.shape[1]} features. {NOTICE}')
