@@ -1,7 +1,7 @@
-"""The Python functions behind the verbs of the command line: keyword arguments in, a small frozen result out.
+"""The Python functions behind the verbs of the command line, one each: what ``vasomim VERB`` prints, they return.
 
-``vasomim.train(...)`` and ``vasomim.apis.train(...)`` are the same. A function's module, and with it PyTorch and the
-OpenMMLab libraries, is imported when the function is first asked for.
+An argument has the name of the verb's option, and its default. Importing this package imports none of them; the first
+use of a name does, and with it the libraries that it needs.
 """
 
 from __future__ import annotations
@@ -9,24 +9,23 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-# Name of the function: module of this package.
-FUNCTIONS = {
-    'convert': 'converting',
-    'evaluate': 'evaluating',
-    'export': 'exporting',
-    'extract_features': 'features',
-    'load_config': 'configs',
-    'predict': 'predicting',
-    'train': 'training',
-    'visualize': 'visualizing',
+FUNCTIONS = {  # Name -> module; one line each.
+    'convert': 'vasomim.apis.converting',
+    'evaluate': 'vasomim.apis.evaluating',
+    'export': 'vasomim.apis.exporting',
+    'extract_features': 'vasomim.apis.embedding',
+    'load_config': 'vasomim.apis.configs',
+    'predict': 'vasomim.apis.predicting',
+    'train': 'vasomim.apis.training',
+    'visualize': 'vasomim.apis.visualizing',
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in FUNCTIONS:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(importlib.import_module(f'{__name__}.{FUNCTIONS[name]}'), name)
+    return getattr(importlib.import_module(FUNCTIONS[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *FUNCTIONS})
+    return sorted([*globals(), *FUNCTIONS])

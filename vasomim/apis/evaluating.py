@@ -58,6 +58,7 @@ class Evaluated:
 def evaluate(
     config: str | Path,
     checkpoint: str | Path,
+    *,
     data: str | Path | None = None,
     work_dir: str | Path | None = None,
     hd95: bool = False,

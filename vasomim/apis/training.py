@@ -52,6 +52,7 @@ class Trained:
 
 def train(
     config: str | Path,
+    *,
     data: str | Path | None = None,
     init: str | Path | None = None,
     work_dir: str | Path | None = None,
