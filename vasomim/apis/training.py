@@ -138,7 +138,10 @@ def run(cfg: Config, earlier: Sequence[Path]) -> Trained:
         for name, history in runner.message_hub.log_scalars.items()
         if name.startswith('val/') and name.removeprefix('val/') not in TIMES
     }
-    return Trained(work_dir, noted_checkpoint(work_dir), best[-1] if best else None, metrics)
+    noted = noted_checkpoint(work_dir)
+    if noted is not None and (work_dir / noted.name).is_file():
+        noted = work_dir / noted.name  # As the folder was named, where the note has its absolute path.
+    return Trained(work_dir, noted, best[-1] if best else None, metrics)
 
 
 def scope_of(cfg: Config) -> Any:
