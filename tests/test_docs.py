@@ -6,8 +6,10 @@ import argparse
 import ast
 import importlib
 import inspect
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +21,6 @@ import torch
 import vasomim
 from tests.prepare.trees import write_pairs
 from vasomim import compat
-from vasomim.apis.config_parts import use_data
 from vasomim.apis.configs import load_config
 from vasomim.benchmark.study.loading import load_entries
 from vasomim.cli import VERBS, main
@@ -28,8 +29,6 @@ from vasomim.models import Evidence
 from vasomim.registry import MODELS
 
 compat.prepare()
-
-from mmseg.registry import DATASETS as MMSEG_DATASETS  # noqa: E402
 
 DOCS = Path(__file__).parents[1] / 'docs'
 
@@ -101,15 +100,50 @@ def test_the_method_to_extend_by_trains(package: Path) -> None:
     assert model.backbone.patch_embed.projection.weight.grad.abs().sum() > 0
 
 
-def test_the_dataset_to_extend_by_is_read(package: Path, tmp_path: Path) -> None:
-    names = [f'p{patient}_{side}' for patient in range(10) for side in ('left', 'right')]
-    write_pairs(tmp_path / 'own', names)
-    assert main('prepare', ['downstream', 'folder', str(tmp_path / 'own'), str(tmp_path / 'set')]) == 0
-    cfg = load_config(str(package / 'my_vessels_config.py'))
-    use_data(cfg, str(tmp_path / 'set'))
-    dataset = MMSEG_DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
-    listed = [Path(frame['img_path']).stem for frame in dataset.load_data_list()]
-    assert listed and listed == [name for name in dataset.names if name.endswith('_left')]
+READ = """
+import sys
+from pathlib import Path
+from vasomim.apis.config_parts import use_data
+from vasomim.apis.configs import load_config
+cfg = load_config(sys.argv[1])
+use_data(cfg, sys.argv[2])
+from mmseg.registry import DATASETS
+sets = [DATASETS.build({**cfg[f'{part}_dataloader'].dataset, 'pipeline': []}) for part in ('train', 'val', 'test')]
+print(type(sets[0]).__name__, sets[0].metainfo['classes'], sum(map(len, sets)))
+"""
+
+
+def test_the_dataset_to_extend_by_is_installed_prepared_checked_and_read(package: Path, tmp_path: Path) -> None:
+    page = (DOCS / 'extending.md').read_text('utf-8')
+    source = shutil.copytree(package.parent, tmp_path / 'source')
+    (source / 'pyproject.toml').write_text(re.findall(r'```toml\n(.*?)```', page, re.DOTALL)[0], encoding='utf-8')
+    target = tmp_path / 'installed'
+    options = ['--quiet', '--no-deps', '--no-build-isolation', '--no-index', '--target', str(target)]
+    subprocess.run([sys.executable, '-m', 'pip', 'install', *options, str(source)], check=True)
+    pairs = write_pairs(tmp_path / 'pairs', [f'p{patient}_{frame}' for patient in range(10) for frame in range(2)])
+    published = tmp_path / 'published'
+    published.mkdir()
+    for path in (pairs / 'images').iterdir():
+        path.rename(published / path.name)
+    for path in (pairs / 'masks').iterdir():
+        path.rename(published / f'{path.stem}_vessels.png')
+
+    def run(*words: str) -> str:
+        environment = {**os.environ, 'PYTHONPATH': f'{target}{os.pathsep}{DOCS.parent}'}
+        command = [sys.executable, '-W', 'ignore', *words]
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    block = next(code for name, code in blocks('bash') if name == 'extending.md' and 'cathlab' in code)
+    prepare, check, train = (shlex.split(line) for line in block.splitlines())
+    assert 'by patient (10 of them)' in run('-m', *prepare)
+    assert '20 frames in all, as published' in run('-m', *check)
+    config, folder = train[2], train[train.index('--data') + 1]
+    assert run('-c', READ, str(target / config), folder).split(maxsplit=1) == [
+        'CathLab',
+        "('background', 'vessel') 20\n",
+    ]
 
 
 def test_the_mixed_method_builds(tmp_path: Path) -> None:

@@ -28,20 +28,17 @@ from vasomim.errors import CheckpointError
 from vasomim.inference import predictor as predictor_module
 from vasomim.inference.predictor import Predictor
 from vasomim.models.plain_vit import PlainViT
+from vasomim.prepare.catalog import all_datasets
 
 ROOT = Path(__file__).parents[1]
 # Configs, and which published set the simulator and `vasomim prepare` make for them.
 SETS = {
-    'arcade_v/segmentation': 'arcade',
-    'arcade_v/unet': 'arcade',
-    'arcade_vs/segmentation': 'arcade',
-    'arcade_s/segmentation': 'arcade',
-    'arcade_s/detection': 'arcade',
-    'caxf/segmentation': 'caxf',
-    'xcav/segmentation': 'xcav',
-    'stenosis/detection': 'stenosis',
+    f'{each.name}/{path.stem}': dataset.name
+    for dataset in all_datasets()
+    for each in dataset.sets
+    for path in (ROOT / 'configs' / 'downstream' / each.name).glob('*.py')
 }
-FRAMES = {'arcade': 16, 'caxf': 8, 'xcav': 48, 'stenosis': 48}
+FRAMES = {'arcade': 16, 'xcav': 48, 'stenosis': 48}  # Cines need more than the 8 of the others.
 ENCODER = dict(_delete_=True, **ARCH)
 
 CONFIGS = {
@@ -258,7 +255,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def prepare(kind: str) -> Path:
         if not (root / kind).exists():
-            arguments = ['downstream', 'synthetic', kind, str(root / kind), '--frames', str(FRAMES[kind])]
+            arguments = ['downstream', 'synthetic', kind, str(root / kind), '--frames', str(FRAMES.get(kind, 8))]
             assert main('prepare', [*arguments, '--size', '192', '--jobs', '1']) == 0
         return root / kind
 

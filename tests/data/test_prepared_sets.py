@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from mmengine.registry import DefaultScope, init_default_scope
 from tests.prepare.trees import SIZE, write_arcade, write_pairs, write_png, write_voc
 from vasomim.apis.configs import config_path
 from vasomim.cli import main
+from vasomim.data import detection, segmentation
 from vasomim.data.detection import ARCADEStenosisBoxes, DanilovStenosis, FolderDetection
 from vasomim.data.prepared_split import choose_part, config_of
 from vasomim.data.segmentation import CAXF, XCAV, ARCADESegments, ARCADEStenosis, ARCADEVessels, FolderSegmentation
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.frames.images import read_grey
+from vasomim.prepare.catalog import all_datasets
 
 LOAD = [
     dict(type='LoadImageFromFile'),
@@ -92,6 +95,7 @@ def test_segments_carry_the_published_names_in_the_order_of_their_ids(arcade):
         ('arcade_s', True, True, 'boxes', 'detection'),
         ('arcade_s', True, True, 'masks', 'segmentation'),
         ('caxf', True, False, 'masks', 'segmentation'),
+        ('dca1', True, False, 'masks', 'segmentation'),
         ('xcav', True, False, 'masks', 'segmentation'),
         ('stenosis', False, True, 'masks', 'detection'),
         ('folder', False, True, 'masks', 'detection'),
@@ -102,6 +106,20 @@ def test_the_config_of_a_set_exists(name, masks, boxes, needs, task):
     found = config_of({'name': name, 'masks': masks, 'boxes': boxes}, needs)
     assert found == f'vasomim::downstream/{name}/{task}.py'
     assert config_path(found).is_file()
+
+
+def test_published_readers_are_classes_of_their_modules():
+    for dataset in all_datasets():
+        for each in dataset.sets:
+            for module, name in ((segmentation, each.mask_reader), (detection, each.box_reader)):
+                if name:
+                    reader = getattr(module, name)
+                    assert pickle.loads(pickle.dumps(reader)) is reader and module.DATASETS.get(name) is reader
+                    assert each.name == reader.SET and reader.METAINFO['classes'][-len(each.classes) :] == each.classes
+    vessels = {'classes': ('background', 'vessel'), 'palette': [[0, 0, 0], [230, 60, 60]]}
+    assert ARCADEVessels.METAINFO == CAXF.METAINFO == XCAV.METAINFO == vessels
+    assert 'palette' not in ARCADESegments.METAINFO and len(ARCADESegments.METAINFO['classes']) == 26
+    assert DanilovStenosis.METAINFO == {'classes': ('Stenosis',), 'palette': [(250, 190, 40)]}
 
 
 def test_a_label_fraction_is_seeded_and_nested(pairs):

@@ -243,7 +243,9 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path):
         (b'\0\0\0\x0cjP  \r\n\x87\n' + bytes(40), 'JPEG 2000'),
         (b'\0\0\0\x20ftypheic' + bytes(40), 'HEIF'),
         (bytes(128) + b'DICM' + bytes(40), 'DICOM'),
-        (b'P5\n4 4\n255\n' + bytes(16), 'PNM'),
+        (b'P6\n4 4\n255\n' + bytes(48), 'PNM'),
+        (b'P5\n4 4\n15\n' + bytes(16), 'PNM'),
+        (b'P5\n4 4\n65535\n' + bytes(32), 'PNM'),
     ],
 )
 def test_other_formats_are_named_whatever_the_file_is_called(tmp_path, content, format):
@@ -253,13 +255,31 @@ def test_other_formats_are_named_whatever_the_file_is_called(tmp_path, content, 
         read_grey(path)
 
 
+def test_pgm_of_8_bits_is_read_whatever_stands_in_its_header(tmp_path):
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+    path = tmp_path / 'frame.pgm'
+    for header in (b'P5\n3 2\n255\n', b'P5\n# by a tool\n3 2\n255\n', b'P5 3\n# 9 9\n2 255 '):
+        path.write_bytes(header + pixels.tobytes())
+        assert np.array_equal(read_grey(path), pixels) and image_size(path) == (2, 3)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(DatasetError, match=r'frame\.pgm.*cut short'):
+        read_grey(path)
+    path.write_bytes(whole + whole)
+    with pytest.raises(DatasetError, match='2 pictures'):
+        read_grey(path)
+    path.write_bytes(b'P5\n999999 999999\n255\n')
+    with pytest.raises(DatasetError, match='999999 x 999999'):
+        read_grey(path)
+
+
 def test_damaged_headers_end_in_our_own_error(tmp_path):
     """Files of every format with changed, lost and added bytes, most of them in the header."""
     rng = np.random.default_rng(0)
     pixels = cv2.GaussianBlur(rng.normal(128, 60, (60, 84)), None, 1.5).clip(0, 255).astype(np.uint8)
     image, exif = Image.fromarray(pixels), Image.Exif()
     exif[0x112] = 6
-    seeds = [cv2.imencode(f'.{ending}', pixels)[1].tobytes() for ending in ('png', 'jpg', 'bmp', 'tif', 'webp')]
+    seeds = [cv2.imencode(f'.{ending}', pixels)[1].tobytes() for ending in ('png', 'jpg', 'bmp', 'tif', 'webp', 'pgm')]
     for format, options in (
         ('PNG', {'exif': exif}),
         ('JPEG', {'exif': exif, 'progressive': True}),

@@ -15,9 +15,9 @@ from vasomim.cli import main
 from vasomim.data.prepared_split import excluded_names, open_split
 from vasomim.errors import DatasetError, VasoMIMError
 from vasomim.prepare.check import Findings, check_set
+from vasomim.prepare.folder import read_folder
 from vasomim.prepare.pool_check import check_source
 from vasomim.prepare.prepared import read_split, split_text
-from vasomim.prepare.sets import read_folder
 from vasomim.prepare.splitting import Choices
 
 DAMAGE = {

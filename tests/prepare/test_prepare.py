@@ -17,7 +17,8 @@ from vasomim.data.prepared_split import open_split
 from vasomim.errors import DatasetError
 from vasomim.frames.images import read_grey
 from vasomim.prepare.prepared import read_description, read_split
-from vasomim.prepare.published import ARCADE_CATEGORIES
+from vasomim.prepare.sets.arcade import CATEGORIES
+from vasomim.prepare.splitting import Choices
 
 
 def prepare(*words: object) -> int:
@@ -520,7 +521,7 @@ def test_real_arcade_annotations_have_the_published_counts(data_root, tmp_path):
     """The annotations only: the frames are stood in for by empty files, as nothing reads them."""
     import gzip
 
-    from vasomim.prepare.arcade import read_arcade
+    from vasomim.prepare.sets import arcade
 
     for task in ('syntax', 'stenosis'):
         for split in ('train', 'val', 'test'):
@@ -532,7 +533,7 @@ def test_real_arcade_annotations_have_the_published_counts(data_root, tmp_path):
             for image in json.loads(content)['images']:
                 (folder / 'images' / image['file_name']).touch()
     found = {}
-    for plan in read_arcade(tmp_path):
+    for plan in arcade.read(tmp_path, Choices()):
         for split in ('train', 'val', 'test'):
             frames = [each for each in plan.frames if each.split == split]
             found[plan.name, split] = len(frames), sum(len(each.instances) for each in frames)
@@ -544,7 +545,7 @@ def test_real_arcade_annotations_have_the_published_counts(data_root, tmp_path):
         ('arcade_s', 'val'): (200, 406),
         ('arcade_s', 'test'): (300, 386),
     }
-    assert set(ARCADE_CATEGORIES) == set(range(1, 27))
+    assert set(CATEGORIES) == set(range(1, 27))
 
 
 def test_the_real_stenosis_sample(data_root, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vasomim.prepare.published import ARCADE_CATEGORIES
+from vasomim.prepare.sets.arcade import CATEGORIES
 
 SIZE = 32
 
@@ -63,7 +63,7 @@ def write_arcade(root: Path, tasks: tuple[str, ...] = ('syntax', 'stenosis')) ->
                 coco_entry(2, 7, first, 4, 4, 8),
                 coco_entry(3, 6, second, 20, 20, 6),
             ]
-            write_coco(folder / 'annotations' / f'{split}.json', images, annotations, ARCADE_CATEGORIES)
+            write_coco(folder / 'annotations' / f'{split}.json', images, annotations, CATEGORIES)
     return root
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,10 +15,11 @@ import pytest
 
 from vasomim.cli import main
 from vasomim.errors import DatasetError, StorageError
-from vasomim.synthetic.layouts import LAYOUTS
-from vasomim.synthetic.writer import synthesize
+from vasomim.prepare.catalog import layouts
+from vasomim.synthetic import writer
 
 SIZE = 96
+synthesize = partial(writer.synthesize, layouts=layouts())
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -28,12 +30,12 @@ def names(root: Path) -> list[str]:
     return [name for name in files(root) if not name.startswith('.')]
 
 
-@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('layout', layouts())
 def test_the_number_of_images_is_what_was_asked_for(layout: str, tmp_path: Path) -> None:
     summary = synthesize(tmp_path / 'set', layout, 9, size=SIZE, jobs=1)
     assert (summary.frames, summary.written, summary.kept) == (9, 9, 0)
-    images = [name for name in names(tmp_path / 'set') if re.search(r'\.(png|bmp)$', name)]
-    images = [name for name in images if 'masks/' not in name and 'ground_truth/' not in name]
+    images = [name for name in names(tmp_path / 'set') if re.search(r'\.(png|bmp|pgm)$', name)]
+    images = [name for name in images if not re.search('masks/|ground_truth/|_gt', name)]
     assert len(images) == 9
     for name in images:
         image = cv2.imread(str(tmp_path / 'set' / name), cv2.IMREAD_UNCHANGED)

@@ -5,27 +5,32 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vasomim.errors import printable
 
+if TYPE_CHECKING:
+    from vasomim.prepare.published import PublishedDataset
+
 SUMMARY = 'Bring data, as published or your own, into the layout of the readers: to pre-train on, or labelled.'
 
-KINDS = {
-    'arcade': 'the published tree, {syntax,stenosis}/{train,val,test}/{images,annotations}; DST gets three sets: '
-    'arcade_v (vessels), arcade_vs (25 segments), arcade_s (stenoses: masks and boxes)',
-    'xcav': 'CVAI-*/images/<view> and CVAI-*/ground_truth/<view>; splits are ours, by patient',
-    'caxf': 'images/, masks/, train.txt, test.txt and, if there is one, val.txt',
-    'stenosis': 'one folder of .bmp and .xml (Danilov et al.); splits are ours, by patient',
-    'folder': 'your own: images/ and masks/ of any two grey values; or images with Pascal VOC .xml; or images/ and '
-    'COCO .json files',
-    'synthetic': 'SRC is arcade, xcav, caxf or stenosis: simulated into DST_published, then prepared',
-}
 SECONDS_BETWEEN_LINES = 30.0
-SIMULATED = ('arcade', 'xcav', 'caxf', 'stenosis')
+OPTIONS: dict[str, dict[str, Any]] = {  # Of the labelled sets; each has those that its dataset names.
+    'seed': dict(type=int, default=0, help='of the splits, where none are published (default: %(default)s)'),
+    'val': dict(type=float, default=0.1, help='share for validation, where none is published (default: 0.1)'),
+    'test': dict(type=float, help="share for testing, where no list says it (default: the set's published one)"),
+    'group': dict(
+        metavar='REGEX',
+        help="finds the patient in a name, whose frames stay in one split; '.+': each frame by itself",
+    ),
+    'threshold': dict(type=int, help='grey levels of a mask above it are foreground (default: two values)'),
+    'label': dict(metavar='NAME', help='what the masks show (default: vessel)'),
+    'skip_missing': dict(action='store_true', help='leave out listed images that are not on disk'),
+}
+FLAGS = {'label': '--class', 'skip_missing': '--skip-missing'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,36 +42,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pretrain_arguments(tasks.add_parser('pretrain', help='frames without labels, with anatomy maps'))
     downstream = tasks.add_parser('downstream', help='labelled data for segmentation or detection')
     kinds = downstream.add_subparsers(dest='kind', required=True, metavar='KIND')
-    for kind, text in KINDS.items():
-        own = kinds.add_parser(kind, help=text, description=f'SRC: {text}.')
-        add = own.add_argument
-        if kind == 'synthetic':
-            add('source', metavar='SRC', help=', '.join(SIMULATED))
-            add('--frames', type=int, default=64, help='images in all (default: %(default)s)')
-            add('--size', type=int, default=512, help='height and width, pixels (default: %(default)s)')
-            add('--jobs', type=int, help='processes that simulate (default: one for each core)')
-        else:
-            add('source', metavar='SRC', type=Path, help='folder or zip file')
-        add('destination', metavar='DST', type=Path, help='folder of the prepared set')
-        if kind != 'arcade':
-            add('--seed', type=int, default=0, help='of the splits, where none are published (default: %(default)s)')
-            add('--val', type=float, default=0.1, help='share for validation, where none is published (default: 0.1)')
-        if kind in ('xcav', 'stenosis', 'folder'):
-            add(
-                '--test', type=float, help="share for testing, where no list says it (default: the set's published one)"
-            )
-        if kind not in ('arcade', 'synthetic'):
-            add(
-                '--group',
-                metavar='REGEX',
-                help="finds the patient in a name, whose frames stay in one split; '.+': each frame by itself",
-            )
-        if kind in ('xcav', 'caxf', 'folder'):
-            add('--threshold', type=int, help='grey levels of a mask above it are foreground (default: two values)')
-        if kind == 'folder':
-            add('--class', dest='label', metavar='NAME', help='what the masks show (default: vessel)')
-        if kind in ('arcade', 'folder'):
-            add('--skip-missing', action='store_true', help='leave out listed images that are not on disk')
+    from vasomim.prepare.catalog import all_datasets
+    from vasomim.prepare.folder import FOLDER
+
+    for dataset in (*all_datasets(), FOLDER):
+        text = dataset.layout.replace('%', '%%')
+        own = kinds.add_parser(dataset.name, help=text, description=f'SRC: {text}.')
+        own.add_argument('source', metavar='SRC', type=Path, help='folder or zip file')
+        add_destination(own, dataset.options)
+    simulated = ', '.join(dataset.name for dataset in all_datasets() if dataset.simulate)
+    text = f'simulated into DST_published, then prepared; SRC is one of {simulated}'
+    own = kinds.add_parser('synthetic', help=text, description=f'{text}.')
+    own.add_argument('source', metavar='SRC', help=simulated)
+    own.add_argument('--frames', type=int, default=64, help='images in all (default: %(default)s)')
+    own.add_argument('--size', type=int, default=512, help='height and width, pixels (default: %(default)s)')
+    own.add_argument('--jobs', type=int, help='processes that simulate (default: one for each core)')
+    add_destination(own, ('seed', 'val'))
+
+
+def add_destination(parser: argparse.ArgumentParser, options: Iterable[str]) -> None:
+    """Add DST, and options of :data:`OPTIONS`."""
+    parser.add_argument('destination', metavar='DST', type=Path, help='folder of the prepared set')
+    for name in options:
+        parser.add_argument(FLAGS.get(name, f'--{name}'), dest=name, **OPTIONS[name])
 
 
 def run(options: argparse.Namespace) -> int:
@@ -92,18 +90,29 @@ def run(options: argparse.Namespace) -> int:
 def prepare_downstream(options: argparse.Namespace, destination: Path) -> None:
     """Prepare a labelled set, and print what came of it."""
     from vasomim.prepare.archive import open_source
+    from vasomim.prepare.catalog import find_dataset
+    from vasomim.prepare.folder import FOLDER
     from vasomim.prepare.prepared import EMPTY_SPLIT
+    from vasomim.prepare.published import CHOICES
+    from vasomim.prepare.recognition import find_root
+    from vasomim.prepare.splitting import Choices
     from vasomim.prepare.write import write_plan
 
-    kind, source = options.kind, options.source
-    if kind == 'synthetic':
-        kind, source = source, simulate(options, destination)
+    if options.kind == 'synthetic':
+        dataset = find_simulated(options.source)
+        source = simulate(dataset, options, destination)
+    else:
+        dataset = FOLDER if options.kind == FOLDER.name else find_dataset(options.kind)
+        source = options.source
     workplace = destination.with_name(f'.{destination.resolve().name}.unpacked')
     with progress('Unpacking') as report:
-        folder = open_source(Path(source), workplace, report)
-    plans = read_plans(kind, folder, options)
+        folder = open_source(source, workplace, report)
+    root_of = folder if dataset is FOLDER else find_root(dataset, folder)
+    choices = Choices(**{name: getattr(options, name) for name in CHOICES if hasattr(options, name)})
+    with progress('Reading annotations') as report:
+        plans = dataset.plans(root_of, choices, report)
     for plan in plans:
-        root = destination / plan.name if kind == 'arcade' else destination
+        root = destination / plan.name if len(dataset.sets) > 1 else destination
         with progress(f'Preparing {plan.name}') as report:
             repairs = write_plan(plan, root, report)
         print(f'{printable(root)}: {", ".join(count_line(plan))}. Splits: {printable(plan.split_rule)}.')
@@ -116,40 +125,40 @@ def prepare_downstream(options: argparse.Namespace, destination: Path) -> None:
         shutil.rmtree(workplace)
 
 
-def simulate(options: argparse.Namespace, destination: Path) -> Path:
-    """Simulate a published set beside the destination and return its folder.
+def find_simulated(name: str) -> PublishedDataset:
+    """Return a published dataset that can be simulated.
 
     Raises:
-        DatasetError: If there is no such set.
+        DatasetError: If there is none of that name.
     """
     from vasomim.errors import DatasetError, did_you_mean
+    from vasomim.prepare.catalog import all_datasets
+
+    simulated = {dataset.name: dataset for dataset in all_datasets() if dataset.simulate}
+    if name not in simulated:
+        hint = did_you_mean(name, simulated)
+        raise DatasetError(name, f'no set to simulate.{hint}', f'Choose one of {", ".join(simulated)}.')
+    return simulated[name]
+
+
+def simulate(dataset: PublishedDataset, options: argparse.Namespace, destination: Path) -> Path:
+    """Simulate a published set beside the destination and return its folder."""
+    from vasomim.prepare.catalog import layouts
     from vasomim.synthetic.writer import synthesize
 
-    if options.source not in SIMULATED:
-        hint = did_you_mean(options.source, SIMULATED)
-        raise DatasetError(options.source, f'no set to simulate.{hint}', f'Choose one of {", ".join(SIMULATED)}.')
     root = destination.with_name(f'{destination.resolve().name}_published')
     with progress('Simulating') as report:
-        synthesize(root, options.source, options.frames, options.seed, options.size, options.jobs, report=report)
+        synthesize(
+            root,
+            dataset.name,
+            options.frames,
+            options.seed,
+            options.size,
+            options.jobs,
+            report=report,
+            layouts=layouts(),
+        )
     return root
-
-
-def read_plans(kind: str, folder: Path, options: argparse.Namespace) -> list[Any]:
-    """Read a published set into plans."""
-    from vasomim.prepare import sets
-    from vasomim.prepare.arcade import read_arcade
-    from vasomim.prepare.published import find_root
-    from vasomim.prepare.splitting import Choices
-
-    if kind == 'arcade':
-        return read_arcade(find_root(kind, folder), getattr(options, 'skip_missing', False))
-    chosen = {name: getattr(options, name) for name in Choices.__dataclass_fields__ if hasattr(options, name)}
-    choices = Choices(**chosen)
-    with progress('Reading annotations') as report:
-        if kind == 'folder':
-            return sets.read_folder(folder, choices, report)
-        readers = {'xcav': sets.read_xcav, 'caxf': sets.read_caxf, 'stenosis': sets.read_stenosis}
-        return readers[kind](find_root(kind, folder), choices, report)
 
 
 def count_line(plan: Any) -> Iterator[str]:

@@ -12,11 +12,11 @@ SUMMARY = 'Write synthetic angiograms with their truth in the layout of a publis
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from vasomim.synthetic.layouts import LAYOUTS
+    from vasomim.prepare.catalog import layouts
 
     parser.add_argument('dst', help='folder of the dataset; a run that stopped continues there')
     parser.add_argument(
-        '--layout', default='xa170k', metavar='NAME', help=f'{", ".join(LAYOUTS)} (default: %(default)s)'
+        '--layout', default='xa170k', metavar='NAME', help=f'{", ".join(layouts())} (default: %(default)s)'
     )
     parser.add_argument('--frames', type=int, default=200, help='images in all (default: %(default)s)')
     parser.add_argument('--seed', type=seed, default=0, help='another seed, another dataset (default: %(default)s)')
@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the dataset, with a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from vasomim.prepare.catalog import layouts
     from vasomim.synthetic.writer import synthesize
 
     progress = Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -48,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
             options.jobs,
             options.truth,
             report,
+            layouts(),
         )
     finally:
         progress.stop()

@@ -1,10 +1,13 @@
-"""Detection sets in the prepared layout, for mmdet; importing registers them there."""
+"""Detection sets in the prepared layout, for mmdet; importing registers them there.
+
+Beside :class:`FolderDetection` there is a class for each published set with boxes, such as ``DanilovStenosis``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from vasomim import compat
 
@@ -13,11 +16,12 @@ compat.prepare()
 from mmdet.datasets import CocoDataset  # noqa: E402
 from mmdet.registry import DATASETS  # noqa: E402
 
-from vasomim.data.prepared_split import PreparedReader  # noqa: E402
+from vasomim.data.prepared_split import PreparedReader, make_readers  # noqa: E402
 from vasomim.errors import DatasetError, did_you_mean  # noqa: E402
 from vasomim.frames.names import on_disk  # noqa: E402
 from vasomim.prepare.coco import check_used, load_coco, wrong_boxes  # noqa: E402
 from vasomim.prepare.prepared import boxes_path  # noqa: E402
+from vasomim.prepare.published import PreparedSet  # noqa: E402
 
 
 class PreparedDetection(PreparedReader, CocoDataset):
@@ -96,21 +100,13 @@ class PreparedDetection(PreparedReader, CocoDataset):
 
 
 @DATASETS.register_module()
-class ARCADEStenosisBoxes(PreparedDetection):
-    """ARCADE-S as boxes around stenosed stretches."""
-
-    SET = 'arcade_s'
-    METAINFO: ClassVar = {'classes': ('stenosis',), 'palette': [(250, 190, 40)]}
-
-
-@DATASETS.register_module()
-class DanilovStenosis(PreparedDetection):
-    """The Stenosis set of Danilov et al. (2021), split by patient."""
-
-    SET = 'stenosis'
-    METAINFO: ClassVar = {'classes': ('Stenosis',), 'palette': [(250, 190, 40)]}
-
-
-@DATASETS.register_module()
 class FolderDetection(PreparedDetection):
     """Any prepared set with boxes; its classes come from its ``dataset.json``."""
+
+
+def metainfo(chosen: PreparedSet) -> dict[str, Any]:
+    """Return the classes and colours of a published set for mmdet."""
+    return {'classes': chosen.classes, **({'palette': list(chosen.palette)} if chosen.palette else {})}
+
+
+globals().update(make_readers('box_reader', PreparedDetection, DATASETS, metainfo))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from importlib import resources
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vasomim.errors import ConfigError, DatasetError, did_you_mean
-from vasomim.files import parse_json, read_json
+from vasomim.files import read_json
 from vasomim.frames.layout import composed
+from vasomim.prepare.catalog import all_datasets, find_set
 from vasomim.prepare.plan import SPLITS
 from vasomim.prepare.prepared import EMPTY_SPLIT, read_description, read_split
+from vasomim.prepare.published import PreparedSet
 
-ARCADE_LIST = 'arcade'
-"""The value of ``exclude`` that names the list that comes with this package."""
+if TYPE_CHECKING:
+    from mmengine.registry import Registry
 
 
 class PreparedReader:
@@ -99,9 +100,39 @@ def open_split(
 
 
 def config_of(description: Mapping[str, Any], needs: str) -> str:
-    """Return the config that comes with the package for a prepared set: with what is needed, else with what it has."""
+    """Return the config that comes for a prepared set: with what is needed, else with what it has."""
     masks = description['masks'] and (needs == 'masks' or not description['boxes'])
-    return f'vasomim::downstream/{description["name"]}/{"segmentation" if masks else "detection"}.py'
+    known = find_set(description['name'])
+    folder = (known and known[1].configs) or f'vasomim::downstream/{description["name"]}'
+    return f'{folder}/{"segmentation" if masks else "detection"}.py'
+
+
+def make_readers(
+    kind: str, base: type[PreparedReader], registry: Registry, metainfo: Callable[[PreparedSet], dict[str, Any]]
+) -> dict[str, type]:
+    """Make and register a reader for each published set that has one.
+
+    Args:
+        kind: 'mask_reader' or 'box_reader'.
+        base: What the readers do; they seem to be written in its module, which has to hold them.
+        registry: Of mmseg or mmdet.
+        metainfo: Returns the classes and colours of a set as this library wants them.
+
+    Returns:
+        The classes by the names that configs use.
+
+    Raises:
+        ConfigError: If a dataset calls its reader like another class there.
+    """
+    made: dict[str, type] = {}
+    for each in (each for dataset in all_datasets() for each in dataset.sets if getattr(each, kind)):
+        name = getattr(each, kind)
+        if name in registry.module_dict:
+            where, cure = f"set '{each.name}'", f'Give its {kind} another name.'
+            raise ConfigError(where, f"there is another class '{name}' of data sets.", cure)
+        content = {'__doc__': each.about, '__module__': base.__module__, 'SET': each.name, 'METAINFO': metainfo(each)}
+        made[name] = registry.register_module(module=type(name, (base,), content))
+    return made
 
 
 def choose_part(names: Sequence[str], fraction: float, seed: int) -> list[str]:
@@ -115,18 +146,16 @@ def excluded_names(path: str | Path) -> Collection[str]:
     """Read a list of frames to leave out.
 
     Args:
-        path: JSON with a list under 'exclude', as ``vasomim check --write-exclusions`` writes it; or 'arcade' for the
-            list that comes with this package: ARCADE's training frames that resemble a validation frame of either task.
+        path: JSON with a list under 'exclude', as ``vasomim check --write-exclusions`` writes it; or the name of a
+            published dataset that comes with one, as 'arcade': its training frames that resemble a validation frame of
+            either task.
 
     Raises:
         DatasetError: If it cannot be read.
     """
-    cure = "Name a file of `vasomim check --write-exclusions`, or 'arcade'."
-    if str(path) == ARCADE_LIST:
-        text = resources.files('vasomim.prepare').joinpath('arcade_near_duplicates.json').read_text('utf-8')
-        content = parse_json(text, ARCADE_LIST, DatasetError, cure)
-    else:
-        content = read_json(Path(path).expanduser(), DatasetError, cure)
+    shipped = {dataset.name: dataset.exclusions for dataset in all_datasets() if dataset.exclusions}
+    cure = f'Name a file of `vasomim check --write-exclusions`, or {", ".join(map(repr, shipped))}.'
+    content = read_json(shipped.get(str(path), Path(path)).expanduser(), DatasetError, cure)
     names = content.get('exclude')
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DatasetError(path, "there is no list 'exclude' of names in it.", cure)

@@ -1,10 +1,13 @@
-"""Segmentation sets in the prepared layout, for mmseg; importing registers them there."""
+"""Segmentation sets in the prepared layout, for mmseg; importing registers them there.
+
+Beside :class:`FolderSegmentation` there is a class for each published set with masks, such as ``ARCADEVessels``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -16,16 +19,13 @@ from mmcv.transforms import BaseTransform  # noqa: E402
 from mmseg.datasets import BaseSegDataset  # noqa: E402
 from mmseg.registry import DATASETS, TRANSFORMS  # noqa: E402
 
-from vasomim.data.prepared_split import PreparedReader  # noqa: E402
+from vasomim.data.prepared_split import PreparedReader, make_readers  # noqa: E402
 from vasomim.errors import DatasetError  # noqa: E402
 from vasomim.files import read_json  # noqa: E402
 from vasomim.frames.images import read_grey  # noqa: E402
 from vasomim.frames.names import on_disk  # noqa: E402
 from vasomim.prepare.prepared import SIDES, image_path, mask_path  # noqa: E402
-from vasomim.prepare.published import SEGMENTS  # noqa: E402
-
-VESSEL = {'classes': ('background', 'vessel'), 'palette': [[0, 0, 0], [230, 60, 60]]}
-STENOSIS = {'classes': ('background', 'stenosis'), 'palette': [[0, 0, 0], [250, 190, 40]]}
+from vasomim.prepare.published import PreparedSet  # noqa: E402
 
 
 class PreparedSegmentation(PreparedReader, BaseSegDataset):
@@ -93,48 +93,17 @@ class PreparedSegmentation(PreparedReader, BaseSegDataset):
 
 
 @DATASETS.register_module()
-class ARCADEVessels(PreparedSegmentation):
-    """ARCADE-V: all SYNTAX segments united; small side branches count as background."""
-
-    SET = 'arcade_v'
-    METAINFO = VESSEL
-
-
-@DATASETS.register_module()
-class ARCADESegments(PreparedSegmentation):
-    """ARCADE-VS: 25 SYNTAX segments and the background."""
-
-    SET = 'arcade_vs'
-    METAINFO: ClassVar = {'classes': ('background', *SEGMENTS)}
-
-
-@DATASETS.register_module()
-class ARCADEStenosis(PreparedSegmentation):
-    """ARCADE-S: stenosed stretches of vessels."""
-
-    SET = 'arcade_s'
-    METAINFO = STENOSIS
-
-
-@DATASETS.register_module()
-class CAXF(PreparedSegmentation):
-    """CAXF: vessels, by its owners' lists."""
-
-    SET = 'caxf'
-    METAINFO = VESSEL
-
-
-@DATASETS.register_module()
-class XCAV(PreparedSegmentation):
-    """XCAV: vessels, split by patient."""
-
-    SET = 'xcav'
-    METAINFO = VESSEL
-
-
-@DATASETS.register_module()
 class FolderSegmentation(PreparedSegmentation):
     """Any prepared set with masks; its classes come from its ``dataset.json``."""
+
+
+def metainfo(chosen: PreparedSet) -> dict[str, Any]:
+    """Return the classes and colours of a published set for mmseg: the background comes first."""
+    colours = {'palette': [[0, 0, 0], *map(list, chosen.palette)]} if chosen.palette else {}
+    return {'classes': ('background', *chosen.classes), **colours}
+
+
+globals().update(make_readers('mask_reader', PreparedSegmentation, DATASETS, metainfo))
 
 
 @TRANSFORMS.register_module()

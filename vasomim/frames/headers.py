@@ -5,6 +5,7 @@ Source: PNG, third edition (with eXIf and acTL); the WebP container specificatio
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from vasomim.frames.tiff import STARTS as TIFF_STARTS
 from vasomim.frames.tiff import directories, first_directory, orientation_in, orientation_of
 
 PNG_START = b'\x89PNG\r\n\x1a\n'
+PGM = re.compile(rb'P5' + 2 * rb'(?:\s|#[^\n]*\n)+(\d{1,9})' + rb'(?:\s|#[^\n]*\n)+255\s')
 WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT = 0x100, 0x101, 0x142, 0x143
 
 OTHER_FORMATS = {
@@ -39,7 +41,7 @@ class Header:
     """What a file says of its picture.
 
     Attributes:
-        format: 'PNG', 'JPEG', 'BMP', 'TIFF' or 'WebP'.
+        format: 'PNG', 'JPEG', 'BMP', 'TIFF', 'WebP' or 'PGM'.
         width: Stored pixels.
         height: Stored pixels.
         orientation: How the stored picture is turned to be shown, 1 to 8, as EXIF defines it.
@@ -77,9 +79,18 @@ def read_header(data: bytes) -> Header | None:
             return webp_header(data)
         if data.startswith(b'BM'):
             return bmp_header(data)
+        if found := PGM.match(data):
+            return pgm_header(data, found)
     except struct.error:
         pass
     return None
+
+
+def pgm_header(data: bytes, found: re.Match[bytes]) -> Header:
+    """Read a binary PGM file of 8 bits, from the match of its header; further pictures may follow the first."""
+    width, height = int(found[1]), int(found[2])
+    more = data[found.end() + width * height :].lstrip().startswith(b'P5')
+    return Header('PGM', width, height, pictures=1 + more)
 
 
 def other_format(data: bytes) -> str:

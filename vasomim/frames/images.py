@@ -26,7 +26,7 @@ def read_grey(path: str | Path, mask: bool = False, thorough: bool = True) -> ND
     """Read a frame as 8-bit grey levels, turned as its EXIF says.
 
     Args:
-        path: PNG, JPEG, BMP, TIFF or WebP file. Colour is converted by luminance, which leaves frames with three
+        path: PNG, JPEG, BMP, TIFF, WebP or binary PGM file. Colour is converted by luminance, which leaves frames with three
             equal channels as they are; transparency is dropped.
         mask: Whether it is a mask, for what an error says.
         thorough: Whether damage inside a JPEG file is looked for too, which takes as long again as decoding it. A
@@ -97,7 +97,7 @@ def decode(path: str | Path, thorough: bool = True) -> NDArray:
     """Return the pixels of an image file, turned as its EXIF says: (H, W), or (H, W, 3 or 4) in BGR order.
 
     Args:
-        path: PNG, JPEG, BMP, TIFF or WebP file, whatever its name ends with.
+        path: PNG, JPEG, BMP, TIFF, WebP or binary PGM file, whatever its name ends with.
         thorough: As in :func:`read_grey`.
 
     Raises:
@@ -112,7 +112,9 @@ def decode(path: str | Path, thorough: bool = True) -> NDArray:
     if header is None:
         if name := other_format(data):
             cure = 'Save it as PNG.' if name != 'DICOM' else 'Take the ending off its name, or let it be .dcm.'
-            raise DatasetError(path, f'this is a {name} file; read are PNG, JPEG, BMP, TIFF and WebP.', cure)
+            raise DatasetError(
+                path, f'this is a {name} file; read are PNG, JPEG, BMP, TIFF, WebP and PGM of 8 bits.', cure
+            )
         raise DatasetError(path, BROKEN, COPY_AGAIN)
     check_header(path, header)
     # OpenCV refuses what ends too early in every format but JPEG, where it fills the missing part with grey.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from vasomim.frames.layout import composed, list_images
 from vasomim.prepare.coco import check_used, load_coco, read_coco
 from vasomim.prepare.grouping import patients, series
 from vasomim.prepare.plan import Frame, Instance, Plan, Repairs
-from vasomim.prepare.published import COCO_PLACES
+from vasomim.prepare.published import Report, is_simulated
 from vasomim.prepare.splitting import Choices, own_splits
 from vasomim.prepare.voc import read_voc
-from vasomim.synthetic.layouts import BOOKKEEPING
 
-Report = Callable[[int, int], None]
+COCO_PLACES = ('*.json', 'annotations/*.json', '*/_annotations.coco.json')
+"""Where COCO files lie in anybody's folder; the last is Roboflow's layout, with the images beside them."""
 
 
 def read_voc_folder(
@@ -78,8 +78,7 @@ def read_voc_folder(
         )
         for stem, (size, objects) in read.items()
     )
-    synthetic = (root / BOOKKEEPING).is_dir()
-    return Plan(name, classes, frames, False, True, rule, None, repairs, synthetic)
+    return Plan(name, classes, frames, False, True, rule, None, repairs, is_simulated(root))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from vasomim.errors import DatasetError, printable
 from vasomim.frames.images import read_grey
 from vasomim.frames.layout import list_images
+from vasomim.prepare.catalog import find_set
 from vasomim.prepare.coco import check_used, load_coco, wrong_boxes
 from vasomim.prepare.grouping import series
 from vasomim.prepare.plan import SPLITS
@@ -26,7 +27,6 @@ from vasomim.prepare.prepared import (
     read_split,
     split_path,
 )
-from vasomim.prepare.published import FRAMES, INSTANCES
 from vasomim.prepare.similarity import SIDE, THRESHOLD, describe_frame, describe_frames, similar_pairs
 
 Report = Callable[[int, int], None]
@@ -100,8 +100,9 @@ def check_splits(opened: OpenSet, findings: Findings) -> None:
     for split, names in opened.names.items():
         if not names:
             findings.warnings.append(f'{opened.root}: the split {split} is empty.')
-    if opened.description['name'].startswith('arcade'):
-        return  # Its names hold the split, and tell nothing of series.
+    known = find_set(opened.description['name'])
+    if known and not known[1].series:
+        return
     sides: dict[str, set[str]] = defaultdict(set)
     for split, names in opened.names.items():
         for name, group in series(names).items():
@@ -119,13 +120,16 @@ def check_counts(opened: OpenSet, findings: Findings, partial: bool) -> None:
         if counts[split]['frames'] != len(opened.names[split]):
             what = f'{len(opened.names[split])} frames instead of the {counts[split]["frames"]} that were prepared.'
             findings.errors.append(f'{opened.root}: {split} lists {what}')
-    if opened.description.get('synthetic') or partial or name not in FRAMES:
+    known = find_set(name)
+    if opened.description.get('synthetic') or partial or known is None:
         return
     frames = {split: len(names) for split, names in opened.names.items()}
-    frames |= {'all': sum(frames.values()), 'train and val': frames['train'] + frames['val']}
+    objects = {split: counts[split].get('instances', 0) for split in SPLITS}
+    for numbers in (frames, objects):
+        numbers |= {'all': sum(numbers.values()), 'train and val': numbers['train'] + numbers['val']}
     for unit, published, found in (
-        ('frames', FRAMES[name], frames),
-        ('objects', INSTANCES.get(name, {}), {split: counts[split].get('instances', 0) for split in SPLITS}),
+        ('frames', known[1].frames, frames),
+        ('objects', known[1].objects, objects),
     ):
         for part, number in published.items():
             if found[part] != number:
@@ -220,10 +224,11 @@ class Gallery:
 
 
 def gather(sets: Sequence[OpenSet], report: Report | None = None) -> Gallery:
-    """Describe the frames of sets; one that two sets share by name, as two of ARCADE do, counts once."""
+    """Describe the frames of sets; one that two sets of one dataset share by name, as ARCADE's do, counts once."""
     place: dict[str, tuple[str, Path]] = {}
     names_of_sets = [opened.description['name'] for opened in sets]
-    shared = len(set(names_of_sets)) == len(sets) and all(name.startswith('arcade_') for name in names_of_sets)
+    origins = {known[0].name if (known := find_set(name)) else '' for name in names_of_sets}
+    shared = len(set(names_of_sets)) == len(sets) and len(origins) == 1 and '' not in origins
     for opened in sets:
         for split, names in opened.names.items():
             for name in names:

@@ -16,7 +16,7 @@ from vasomim.errors import DatasetError
 from vasomim.files import read_json, read_text
 from vasomim.frames.layout import existing_folder
 from vasomim.prepare.plan import SPLITS
-from vasomim.prepare.published import recognize
+from vasomim.prepare.recognition import recognize
 
 DESCRIPTION = 'dataset.json'
 SIDES = 'sides.json'

@@ -1,149 +1,147 @@
-"""What the publishers of the downstream sets say, and by what a folder is recognized as one of these sets."""
+"""A published dataset as one object: how it is recognized, read, counted and simulated, and who reads it afterwards."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from vasomim.errors import DatasetError
-from vasomim.frames.layout import IMAGE_SUFFIXES, composed
-from vasomim.prepare.plan import SPLITS
+from vasomim.errors import ConfigError, did_you_mean
+from vasomim.prepare.plan import SPLITS, Plan
+from vasomim.prepare.splitting import Choices
+from vasomim.synthetic.layouts import BOOKKEEPING, Layout
 
-SEGMENTS = (
-    *('1', '2', '3', '4', '5', '6', '7', '8', '9', '9a', '10', '10a', '11', '12', '12a', '13', '14', '14a', '15'),
-    *('16', '16a', '16b', '16c', '12b', '14b'),
-)
-"""ARCADE's names of the SYNTAX segments, in the order of their category ids 1 to 25."""
+PARTS = (*SPLITS, 'train and val', 'all')
+CHOICES = tuple(each.name for each in fields(Choices))
+FIELDS = 'See docs/extending.md for what a dataset says of itself.'
 
-COCO_PLACES = ('*.json', 'annotations/*.json', '*/_annotations.coco.json')
-"""Where COCO files lie in anybody's folder; the last is Roboflow's layout, with the images beside them."""
-
-STENOSIS_ID = 26
-ARCADE_CATEGORIES = {**dict(enumerate(SEGMENTS, start=1)), STENOSIS_ID: 'stenosis'}
-
-RIGHT_SEGMENTS = frozenset(('1', '2', '3', '4', '16', '16a', '16b', '16c'))
-"""Segments of the right coronary artery; all others belong to the left one (SYNTAX score, segments 1-4 and 16)."""
-
-FRAMES: dict[str, dict[str, int]] = {
-    'arcade_v': {'train': 1000, 'val': 200, 'test': 300},
-    'arcade_vs': {'train': 1000, 'val': 200, 'test': 300},
-    'arcade_s': {'train': 1000, 'val': 200, 'test': 300},
-    'caxf': {'train and val': 337, 'test': 201},
-    'xcav': {'all': 221},
-    'stenosis': {'all': 8325},
-}
-"""Published numbers of frames. 'all' where the published split cannot be had, 'train and val' where val is ours."""
-
-INSTANCES: dict[str, dict[str, int]] = {
-    'arcade_vs': {'train': 4976, 'val': 1168, 'test': 1672},
-    'arcade_s': {'train': 1625, 'val': 406, 'test': 386},
-}
-"""Published numbers of annotated objects."""
+Report = Callable[[int, int], None]
+"""Called with (files done, files in all)."""
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A published set: the word that prepares it, and how a message calls it."""
+class PreparedSet:
+    """A set that comes of a published dataset: most have one, ARCADE three.
 
-    command: str
+    Attributes:
+        name: As in its ``dataset.json`` and ``configs/downstream/NAME/``.
+        about: A line on it, which describes its readers.
+        classes: Names of the classes 1 to K.
+        palette: Red, green and blue of each class; none: mmseg's or mmdet's own colours.
+        mask_reader: Class that mmseg's configs name, in ``vasomim.data.segmentation``; '' without masks.
+        box_reader: Class that mmdet's configs name, in ``vasomim.data.detection``; '' without boxes.
+        frames: Published numbers of frames, of parts in ``PARTS``: 'all' where the published split cannot be had,
+            'train and val' where val is ours.
+        objects: Published numbers of annotated objects, of the same parts.
+        series: Whether the names of frames tell their series.
+        configs: Folder of its configs, which an error names: ``segmentation.py``, ``detection.py``; '' is
+            ``vasomim::downstream/NAME``.
+
+    Raises:
+        ConfigError: If something is missing or wrong.
+    """
+
+    name: str
+    about: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] = ()
+    mask_reader: str = ''
+    box_reader: str = ''
+    frames: Mapping[str, int] = field(default_factory=dict)
+    objects: Mapping[str, int] = field(default_factory=dict)
+    series: bool = True
+    configs: str = ''
+
+    def __post_init__(self) -> None:
+        """Refuse what the readers would stumble over."""
+        where = f"set '{self.name}'"
+        check_name(where, self.name)
+        readers = [name for name in (self.mask_reader, self.box_reader) if name]
+        parts = {*self.frames, *self.objects} - set(PARTS)
+        for wrong, what in (
+            (not self.classes or isinstance(self.classes, str), 'it names no classes.'),
+            (self.palette and len(self.palette) != len(self.classes), 'its palette has not a colour for each class.'),
+            (not readers, 'it has neither mask_reader nor box_reader.'),
+            (not all(name.isidentifier() for name in readers), f'{readers} are no names of classes.'),
+            (parts, f'its counts are of {sorted(parts)}; parts are {", ".join(PARTS)}.'),
+        ):
+            if wrong:
+                raise ConfigError(where, what, FIELDS)
+
+
+@dataclass(frozen=True)
+class PublishedDataset:
+    """A dataset as its publishers offer it.
+
+    Attributes:
+        name: The word of ``vasomim prepare downstream NAME``.
+        title: What a message calls it.
+        layout: What lies where, for the help of the command.
+        cure: What to do where a folder is not in that layout.
+        recognize: Returns what a folder holds of it: its title, the name of a part that cannot be read alone, or ''.
+        read: Reads its folder into a plan for each of its sets that is there, repairs included.
+        sets: What comes of it.
+        common: Whether anybody's labels may lie like this, so that ``prepare downstream folder`` reads them as well.
+        options: What a user may choose: names of :class:`vasomim.prepare.splitting.Choices`.
+        simulate: Its layout with simulated frames; None: there is none.
+        exclusions: File of training frames that the readers leave out by ``exclude=NAME``; None: there is none.
+
+    Raises:
+        ConfigError: If something is missing or wrong.
+    """
+
+    name: str
     title: str
+    layout: str
+    cure: str
+    recognize: Callable[[Path], str]
+    read: Callable[[Path, Choices, Report | None], list[Plan]]
+    sets: tuple[PreparedSet, ...]
+    common: bool = False
+    options: tuple[str, ...] = ('seed', 'val')
+    simulate: Layout | None = None
+    exclusions: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what commands would stumble over."""
+        where = f"dataset '{self.name}'"
+        check_name(where, self.name)
+        for name in ('recognize', 'read', *(('simulate',) if self.simulate is not None else ())):
+            if not callable(getattr(self, name)):
+                raise ConfigError(where, f'its {name} is no function.', FIELDS)
+        if not all(isinstance(each, PreparedSet) for each in self.sets):
+            raise ConfigError(where, 'its sets are no PreparedSets.', FIELDS)
+        for option in self.options:
+            if option not in CHOICES:
+                hint = did_you_mean(option, CHOICES)
+                raise ConfigError(where, f"there is no option '{option}'.{hint}", f'Options are {", ".join(CHOICES)}.')
+
+    def plans(self, root: Path, choices: Choices, report: Report | None = None) -> list[Plan]:
+        """Read its folder.
+
+        Raises:
+            ConfigError: If what was read is none of its sets.
+            DatasetError: As its ``read``.
+        """
+        plans = self.read(root, choices, report)
+        announced = {each.name: each.classes for each in self.sets}
+        for plan in plans if self.sets else ():
+            if announced.get(plan.name) != plan.classes:
+                what = f"its read gives a set '{plan.name}' of {plan.classes}; announced are {announced}."
+                raise ConfigError(f"dataset '{self.name}'", what, 'Make its sets and its plans agree.')
+        return plans
 
 
-PREPARED = Kind('', 'a set that is prepared already')
-
-
-def recognize(root: Path) -> Kind | None:
-    """Tell which published set a folder is; None if it resembles none."""
-    if (root / 'dataset.json').is_file() and (root / 'splits').is_dir():
-        return PREPARED
-    if any((root / task / split / 'annotations').is_dir() for task in ('syntax', 'stenosis') for split in SPLITS):
-        return Kind('arcade', 'ARCADE')
-    for split in SPLITS:
-        if (root / split / 'annotations' / f'{split}.json').is_file():
-            task = root.resolve().name
-            return Kind('arcade', f'ARCADE {task}' if task in ('syntax', 'stenosis') else 'one task of ARCADE')
-    if (root / 'selectedVideos').is_dir():
-        return Kind('pretrain', 'CADICA')
-    if any(root.glob('CVAI-*/images')):
-        return Kind('xcav', 'XCAV')
-    if (root / 'images').is_dir() and (root / 'masks').is_dir():
-        return Kind('caxf', 'CAXF') if (root / 'test.txt').is_file() else Kind('folder', 'a folder of images and masks')
-    if any(path.with_suffix('.bmp').is_file() for path in root.glob('*.xml')):
-        return Kind('stenosis', 'the Stenosis set')
-    if any(root.rglob('*.xml')) or any(path for pattern in COCO_PLACES for path in root.glob(pattern)):
-        return Kind('folder', 'a folder of images and boxes')
-    return None
-
-
-def find_root(command: str, source: Path) -> Path:
-    """Return the folder of a published set: ``source``, or the only one of its kind up to two levels below it.
-
-    Args:
-        command: What the set should be: 'arcade', 'xcav', 'caxf' or 'stenosis'.
-        source: Where archives were unpacked.
-
-    Raises:
-        DatasetError: If there is no such set; the message names what there is instead.
-    """
-    places = [source]
-    for level in ('*', '*/*'):
-        places += sorted(path for path in source.glob(level) if path.is_dir() and not path.name.startswith('.'))
-    kinds = {place: kind for place in places if (kind := recognize(place))}
-    found = [place for place, kind in kinds.items() if kind.command == command and is_whole(place, kind)]
-    if found:
-        return found[0]
-    cure = {
-        'arcade': 'Name the folder that holds syntax/ and stenosis/, with {train,val,test}/{images,annotations} each.',
-        'xcav': 'Name the folder that holds CVAI-*/images and CVAI-*/ground_truth.',
-        'caxf': 'Name the folder that holds images/, masks/, train.txt and test.txt.',
-        'stenosis': 'Name the folder that holds the .bmp frames with an .xml file for each.',
-    }[command]
-    if not kinds:
-        raise DatasetError(source, f"this is not the layout of '{command}'.", cure)
-    place, kind = next(iter(kinds.items()))
-    if kind.command == command:
-        raise DatasetError(place, f'this looks like {kind.title} alone.', f'{cure} Here that is {place.parent}.')
-    raise other_set(place, kind, cure)
-
-
-def refuse_other_sets(root: Path) -> None:
-    """Check that a folder which is to be read as anybody's is none of the sets that have a layout of their own.
+def check_name(where: str, name: str) -> None:
+    """Refuse a name that is not a word of commands and folders.
 
     Raises:
-        DatasetError: If it is, or holds one.
+        ConfigError: If it is not.
     """
-    for place in (root, *sorted(path for path in root.glob('*') if path.is_dir())):
-        kind = recognize(place)
-        if kind and (kind.command in ('arcade', 'xcav', 'pretrain') or (kind is PREPARED and place == root)):
-            raise other_set(place, kind, 'Their own commands know classes, lists and patients that `folder` does not.')
+    if not isinstance(name, str) or not name.isidentifier() or not name.islower():
+        raise ConfigError(where, 'its name is not of lower-case letters, digits and _.', FIELDS)
 
 
-def other_set(place: Path, kind: Kind, cure: str) -> DatasetError:
-    """Return the error that a folder is another set."""
-    if kind is PREPARED:
-        return DatasetError(place, f'this looks like {kind.title}.', 'Use it as it is: `vasomim train ... --data`.')
-    return DatasetError(place, f'this looks like {kind.title}; did you mean `{kind.command}`?', cure)
-
-
-def is_whole(place: Path, kind: Kind) -> bool:
-    """Return whether a folder is a set's root, not one task of ARCADE."""
-    return kind.command != 'arcade' or kind.title == 'ARCADE'
-
-
-def images_by_stem(folder: Path) -> dict[str, Path]:
-    """Return the images that lie in a folder itself, by their name without ending, its letters composed, in order.
-
-    Raises:
-        DatasetError: If there is none, or two differ in their endings only.
-    """
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.'):
-            stem = composed(path.stem)
-            if stem in found:
-                what = f'{found[stem].name} and {path.name} differ in their endings only.'
-                raise DatasetError(folder, what, 'Rename or remove one of them.')
-            found[stem] = path
-    if not found:
-        raise DatasetError(folder, 'no image here.', f'Put images there, as {", ".join(IMAGE_SUFFIXES)}.')
-    return found
+def is_simulated(root: Path) -> bool:
+    """Return whether a published folder holds simulated frames, so that published counts do not apply."""
+    return (root / BOOKKEEPING).is_dir()

@@ -108,9 +108,14 @@ def listed_splits(root: Path, names: list[str], repairs: Repairs, choices: Choic
         if name not in split_of:
             repairs.add('frames in no list left out', name)
     rule = f'lists {", ".join(path.name for path in paths.values())}'
+    return (split_of, rule) if 'val' in paths else own_validation(split_of, rule, choices)
+
+
+def own_validation(split_of: dict[str, str], rule: str, choices: Choices) -> tuple[dict[str, str], str]:
+    """Take frames to validate with from those that a publisher gives to train on; return the splits, and the rule."""
     training = [name for name, split in split_of.items() if split == 'train']
-    if 'val' not in paths and choices.val and training:
-        groups = matched(training, choices.group) if choices.group else series(training)
-        split_of |= split_by_group(groups, {'val': choices.val}, choices.seed)
-        rule += f'; val is ours: {choices.val:.3g} of train, whole series where names tell them, seed {choices.seed}'
-    return split_of, rule
+    if not choices.val or not training:
+        return split_of, rule
+    groups = matched(training, choices.group) if choices.group else series(training)
+    rule += f'; val is ours: {choices.val:.3g} of train, whole series where names tell them, seed {choices.seed}'
+    return split_of | split_by_group(groups, {'val': choices.val}, choices.seed), rule

@@ -1,4 +1,4 @@
-"""Which files each published layout holds: plans that the writer carries out.
+"""Which files a simulated layout holds: plans that the writer carries out; published datasets bring their own.
 
 A plan names every file before anything is simulated, so that a run that stopped knows what is left to do.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vasomim.synthetic.config import SimulatorConfig
-from vasomim.synthetic.views import draw_angles, draw_target
+from vasomim.synthetic.views import draw_target
 
 Output = tuple[str, str]  # (path in the layout, what it holds: one of WRITERS in writer.py)
 
@@ -70,7 +70,7 @@ def derive_seed(seed: int, *parts: int | str) -> int:
     return int(np.random.SeedSequence([seed, *words]).generate_state(1)[0])
 
 
-def _counts(frames: int, shares: dict[str, float]) -> dict[str, int]:
+def divided(frames: int, shares: dict[str, float]) -> dict[str, int]:
     """Split a number of frames by shares; every part gets one frame as long as there are enough."""
     whole = {name: int(frames * share / sum(shares.values())) for name, share in shares.items()}
     order = sorted(shares, key=lambda name: (whole[name] > 0, -shares[name]))
@@ -79,7 +79,7 @@ def _counts(frames: int, shares: dict[str, float]) -> dict[str, int]:
     return whole
 
 
-def _chunks(frames: int, length: int) -> list[int]:
+def cine_lengths(frames: int, length: int) -> list[int]:
     """Split a number of frames into cines of a length; the last is shorter where needed."""
     return [length] * (frames // length) + ([frames % length] if frames % length else [])
 
@@ -95,11 +95,11 @@ def plan_folder(frames: int, seed: int, config: SimulatorConfig) -> Plan:
 
 def plan_xa170k(frames: int, seed: int, config: SimulatorConfig) -> Plan:
     """The merged pre-training set: ``{cadica,syntax,xcad,coronarydominance}/*.png``; two sources hold cines."""
-    counts = _counts(frames, {'cadica': 0.2, 'syntax': 0.15, 'xcad': 0.1, 'coronarydominance': 0.55})
+    counts = divided(frames, {'cadica': 0.2, 'syntax': 0.15, 'xcad': 0.1, 'coronarydominance': 0.55})
     shots = []
     for source, count in counts.items():
         cine = source in ('cadica', 'coronarydominance')
-        for k, length in enumerate(_chunks(count, 4 if cine else 1)):
+        for k, length in enumerate(cine_lengths(count, 4 if cine else 1)):
             own = derive_seed(seed, 'xa170k', source, k)
             target = draw_target(np.random.default_rng(own))
             artery = 'RCA' if target == 'RCA' else 'LCA'
@@ -115,84 +115,12 @@ def plan_xa170k(frames: int, seed: int, config: SimulatorConfig) -> Plan:
     return Plan(tuple(shots))
 
 
-def plan_arcade(frames: int, seed: int, config: SimulatorConfig) -> Plan:
-    """ARCADE: ``{syntax,stenosis}/{train,val,test}/{images,annotations}``; ids in neither order nor line with names."""
-    shots, coco = [], []
-    for task, total in _counts(frames, {'syntax': 0.5, 'stenosis': 0.5}).items():
-        chosen = replace(config, stenoses=(1, 3)) if task == 'stenosis' else config
-        for split, count in _counts(total, {'train': 1000, 'val': 200, 'test': 300}).items():
-            folder = f'{task}/{split}'
-            rng = np.random.default_rng(derive_seed(seed, 'arcade ids', folder))
-            ids, order = (rng.permutation(count) + 1).tolist(), rng.permutation(count).tolist()
-            images = []
-            for k in range(count):
-                name = f'{k + 1}.png'
-                own = f'{BOOKKEEPING}/{folder}/{k + 1}.json'
-                outputs = ((f'{folder}/images/{name}', 'image'), (own, f'coco {task}'))
-                own_seed = derive_seed(seed, 'arcade', folder, k)
-                shots.append(Shot(own_seed, chosen, (outputs,), stenosis=task == 'stenosis'))
-                images.append((ids[k], name, own))
-            coco.append(CocoFile(f'{folder}/annotations/{split}.json', tuple(images[k] for k in order)))
-    return Plan(tuple(shots), tuple(coco))
+Layout = Callable[[int, int, SimulatorConfig], Plan]
+"""Returns the plan of (frames in all, seed, ranges of the simulation)."""
 
-
-def plan_xcav(frames: int, seed: int, config: SimulatorConfig) -> Plan:
-    """XCAV: a cine per view, ground truth of vessels, and of vessels with catheter, for its last frames."""
-    shots = []
-    for k, length in enumerate(_chunks(frames, 8)):
-        own = derive_seed(seed, 'xcav', k)
-        rng = np.random.default_rng(own)
-        target = draw_target(rng)
-        angles = draw_angles(rng, target)
-        primary, secondary = round(angles[0]), round(angles[1])
-        view = f'{"LAO" if primary >= 0 else "RAO"}{abs(primary)}_{"CRA" if secondary >= 0 else "CAU"}{abs(secondary)}'
-        patient = f'CVAI-{k + 1:04d}'
-        outputs = []
-        for n in range(length):
-            name = f'{n + 1:05d}.png'
-            files = [(f'{patient}/images/{view}/{name}', 'image')]
-            if n >= length - 2:
-                files.append((f'{patient}/ground_truth/{view}/{name}', 'vessels'))
-                files.append((f'{patient}/ground_truth/{view}CATH/{name}', 'vessels and catheter'))
-            outputs.append(tuple(files))
-        shots.append(Shot(own, replace(config, target=target, angles=angles), tuple(outputs)))
-    return Plan(tuple(shots))
-
-
-def plan_caxf(frames: int, seed: int, config: SimulatorConfig) -> Plan:
-    """CAXF: ``images/``, ``masks/`` and the lists ``train.txt`` and ``test.txt``, one file name a line."""
-    shots, names = [], []
-    for k in range(frames):
-        name = f'{k + 1:04d}.png'
-        names.append(name)
-        outputs = ((f'images/{name}', 'image'), (f'masks/{name}', 'vessels'))
-        shots.append(Shot(derive_seed(seed, 'caxf', k), config, (outputs,)))
-    train = _counts(frames, {'train': 337, 'test': 201})['train']
-    lists = {'train.txt': names[:train], 'test.txt': names[train:]}
-    return Plan(tuple(shots), texts={path: ''.join(f'{name}\n' for name in part) for path, part in lists.items()})
-
-
-def plan_stenosis(frames: int, seed: int, config: SimulatorConfig) -> Plan:
-    """Danilov's Stenosis set: one folder of cines, ``<patient>_<study>_<series>_<frame>.bmp`` and ``.xml``."""
-    shots = []
-    chosen = replace(config, stenoses=(1, 2))
-    for k, length in enumerate(_chunks(frames, 8)):
-        own = derive_seed(seed, 'stenosis', k)
-        first = int(np.random.default_rng(own).integers(5, 40))
-        stems = [f'{k // 2 + 1:02d}_{k // 2 + 1:03d}_{k % 2 + 1}_{first + n:04d}' for n in range(length)]
-        outputs = tuple(((f'{stem}.bmp', 'image'), (f'{stem}.xml', 'voc')) for stem in stems)
-        # The series begin when the artery is filled: a narrowing ahead of the contrast cannot be seen.
-        shots.append(Shot(own, chosen, outputs, start=10, stenosis=True))
-    return Plan(tuple(shots))
-
-
-LAYOUTS: dict[str, Callable[[int, int, SimulatorConfig], Plan]] = {
+LAYOUTS: dict[str, Layout] = {
     'folder': plan_folder,
     'xa170k': plan_xa170k,
-    'arcade': plan_arcade,
-    'xcav': plan_xcav,
-    'caxf': plan_caxf,
-    'stenosis': plan_stenosis,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from vasomim.synthetic.annotations import coco_annotations, coco_categories, voc
 from vasomim.synthetic.config import SimulatorConfig
 from vasomim.synthetic.frame import SyntheticFrame, simulate_cine, simulate_frame
 from vasomim.synthetic.imaging import Mask
-from vasomim.synthetic.layouts import BOOKKEEPING, LAYOUTS, CocoFile, Output, Shot, derive_seed, with_truth
+from vasomim.synthetic.layouts import BOOKKEEPING, LAYOUTS, CocoFile, Layout, Output, Shot, derive_seed, with_truth
 
 _ATTEMPTS = 20  # seeds tried for a frame that must show a narrowing
 _VERSION = 1  # raised when the same seed gives other frames
@@ -74,6 +74,7 @@ def synthesize(
     jobs: int | None = None,
     truth: bool = False,
     report: Callable[[int, int], None] | None = None,
+    layouts: Mapping[str, Layout] = LAYOUTS,
 ) -> Summary:
     """Write a synthetic dataset.
 
@@ -81,22 +82,23 @@ def synthesize(
 
     Args:
         root: Folder of the dataset; made where it does not exist.
-        layout: One of ``LAYOUTS``.
+        layout: One of ``layouts``.
         frames: Number of images in all, >= 1.
         seed: Seed of the dataset, >= 0.
         size: Height and width of the images, pixels.
         jobs: Processes; None means one for each core this process may use.
         truth: Whether to write masks of all vessels, 0/255, under ``<root>_truth`` by the images' names.
         report: Called with (frames done, frames in all) after each shot.
+        layouts: What can be simulated; with the published datasets: :func:`vasomim.prepare.catalog.layouts`.
 
     Raises:
         DatasetError: If the layout is unknown, a number is out of range, or ``root`` holds another dataset.
         StorageError: If it cannot be written, or another run writes there.
     """
     root = Path(root)
-    if layout not in LAYOUTS:
-        hint = did_you_mean(layout, LAYOUTS)
-        raise DatasetError(root, f"there is no layout '{layout}'.{hint}", f'Choose one of {", ".join(LAYOUTS)}.')
+    if layout not in layouts:
+        hint = did_you_mean(layout, layouts)
+        raise DatasetError(root, f"there is no layout '{layout}'.{hint}", f'Choose one of {", ".join(layouts)}.')
     for name, value, lowest in (('frames', frames, 1), ('seed', seed, 0), ('size', size, 64)):
         if value < lowest:
             raise DatasetError(root, f'{name} is {value}.', f'It must be at least {lowest}.')
@@ -108,15 +110,20 @@ def synthesize(
     with locked(
         root / BOOKKEEPING / LOCK, busy, 'Wait until it has ended; the same command then continues.', keep=False
     ):
-        return _synthesize(root, settings, jobs, truth, report)
+        return _synthesize(root, settings, layouts[layout], jobs, truth, report)
 
 
 def _synthesize(
-    root: Path, settings: dict[str, Any], jobs: int | None, truth: bool, report: Callable[[int, int], None] | None
+    root: Path,
+    settings: dict[str, Any],
+    layout: Layout,
+    jobs: int | None,
+    truth: bool,
+    report: Callable[[int, int], None] | None,
 ) -> Summary:
     _claim(root, settings)
-    layout, frames, seed, size = (settings[key] for key in ('layout', 'frames', 'seed', 'size'))
-    plan = LAYOUTS[layout](frames, seed, SimulatorConfig(size=size))
+    frames, seed, size = (settings[key] for key in ('frames', 'seed', 'size'))
+    plan = layout(frames, seed, SimulatorConfig(size=size))
     shots = with_truth(plan.shots) if truth else plan.shots
     left = [shot for shot in shots if any(not _place(root, output).exists() for output in _outputs(shot))]
     written = sum(len(shot.frames) for shot in left)

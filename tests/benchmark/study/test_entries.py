@@ -32,6 +32,7 @@ def test_the_projects_own_entries_fit_together() -> None:
         'xcav',
         'caxf',
         'stenosis',
+        'dca1',
     }
     for name in entries.protocols:
         assert entries.protocol(name).family['baseline'] == 'mae'

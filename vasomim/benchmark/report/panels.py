@@ -14,8 +14,8 @@ from vasomim.benchmark.report.html import INDEX
 from vasomim.benchmark.results.records import FINISHED
 from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.study.entries import Entries, Protocol, Task
-from vasomim.benchmark.study.smoke import SOURCES
 from vasomim.files import write_whole
+from vasomim.prepare.catalog import find_set
 
 if TYPE_CHECKING:
     from vasomim.synthetic.frame import SyntheticFrame
@@ -88,7 +88,8 @@ def sheet(task: Task, models: dict[str, tuple[Path, float]], frames: Sequence[Sy
     from vasomim.inference.predictor import Predictor
 
     columns: dict[str, list[Any]] = {'frame': [np.repeat(frame.image[..., None], 3, axis=-1) for frame in frames]}
-    if task.dataset in SOURCES:  # What another set calls a vessel is not known here.
+    known = find_set(task.dataset)
+    if known and known[0].simulate:  # What another set calls a vessel is not known here.
         columns['truth'] = [truth(task, frame) for frame in frames]
     for title, (path, threshold) in models.items():
         predictor = Predictor(path, score=threshold)

@@ -8,18 +8,10 @@ import io
 from pathlib import Path
 
 from vasomim.benchmark.study.entries import Entries, Protocol
+from vasomim.prepare.catalog import find_set
 
 PROTOCOL = 'smoke'
-# Which simulated set holds the data of a data set.
-SOURCES = {
-    'arcade_v': 'arcade',
-    'arcade_vs': 'arcade',
-    'arcade_s': 'arcade',
-    'xcav': 'xcav',
-    'caxf': 'caxf',
-    'stenosis': 'stenosis',
-}
-FRAMES = {'arcade': 64, 'xcav': 64, 'caxf': 24, 'stenosis': 64, 'pretraining': 64}
+FRAMES = 64
 SIZE = 128
 
 
@@ -33,16 +25,16 @@ def simulate(entries: Entries, protocol: Protocol, root: Path, jobs: int | None 
     """
     from vasomim.cli import extract, prepare
 
-    frames = {**FRAMES, **protocol.synthetic.get('frames', {})}
+    frames = protocol.synthetic.get('frames', {})
     size = int(protocol.synthetic.get('size', SIZE))
-    wanted = {SOURCES[entries.task(name).dataset] for name in protocol.tasks if entries.task(name).dataset in SOURCES}
-    for source in sorted(wanted):
+    published = filter(None, (find_set(entries.task(name).dataset) for name in protocol.tasks))
+    for source in sorted({dataset.name for dataset, _ in published if dataset.simulate}):
         options = argparse.Namespace(
             purpose='downstream',
             kind='synthetic',
             source=source,
             destination=root / source,
-            frames=frames[source],
+            frames=frames.get(source, FRAMES),
             size=size,
             jobs=jobs,
             seed=0,
@@ -58,7 +50,7 @@ def simulate(entries: Entries, protocol: Protocol, root: Path, jobs: int | None 
         from vasomim.synthetic.writer import synthesize
 
         pool = root / 'pretraining'
-        synthesize(pool, 'folder', frames['pretraining'], 1, size, jobs)
+        synthesize(pool, 'folder', frames.get('pretraining', FRAMES), 1, size, jobs)
         parser = argparse.ArgumentParser()
         extract.add_arguments(parser)
         with contextlib.redirect_stdout(io.StringIO()):
