@@ -49,10 +49,11 @@ test-slow: install ## Run the slow tests: whole trainings, kills and restarts, e
 test-openmmlab: $(VENV_OPENMMLAB)/.installed ## Build, train and resume each library on OpenMMLab's own last releases
 	$(BIN_OPENMMLAB)/python -m pytest tests/smoke tests/test_compat.py
 
-lint: install ## Check style and types
+lint: install ## Check style and types, and that no room of the package imports one above it
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 docs: install ## Build the documentation; broken links, and a leaderboard that differs from the results, are errors
 	$(BIN)/python -m vasomim.benchmark.reporting.publish --check

@@ -143,7 +143,7 @@ def measure_loader(frames: int = 12, rounds: int = 16) -> list[Row]:
     """
     import torch
 
-    from vasomim.cli.train import load_config
+    from vasomim.apis.configs import load_config
     from vasomim.data import XA170K, PackedAngiograms
 
     threads, torch_threads = cv2.getNumThreads(), torch.get_num_threads()
@@ -392,7 +392,7 @@ def build_step(
     from mmengine.optim import OptimWrapper
     from mmpretrain.structures import DataSample
 
-    from vasomim.cli.train import load_config
+    from vasomim.apis.configs import load_config
     from vasomim.engine import AutocastOptimWrapper
     from vasomim.registry import MODELS
 

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from tests.models.builders import ARCH
 from vasomim import compat
-from vasomim.cli.train import load_config
+from vasomim.apis.configs import load_config
 
 
 def write_checkpoint(path: Path, config: str = 'arcade_v/segmentation', size: int = 64) -> Path:

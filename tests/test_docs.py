@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
+import inspect
 import os
 import re
 import shlex
@@ -16,11 +18,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import vasomim
 from tests.prepare.trees import write_pairs
 from vasomim import compat
+from vasomim.apis.configs import load_config
 from vasomim.benchmark.study.loading import load_entries
-from vasomim.cli import VERBS
-from vasomim.cli.train import load_config
+from vasomim.cli import VERBS, main
 from vasomim.masking import MaskRequest
 from vasomim.models import Evidence
 from vasomim.registry import MODELS
@@ -100,7 +103,8 @@ def test_the_method_to_extend_by_trains(package: Path) -> None:
 READ = """
 import sys
 from pathlib import Path
-from vasomim.cli.train import load_config, use_data
+from vasomim.apis.config_parts import use_data
+from vasomim.apis.configs import load_config
 cfg = load_config(sys.argv[1])
 use_data(cfg, sys.argv[2])
 from mmseg.registry import DATASETS
@@ -148,6 +152,28 @@ def test_the_mixed_method_builds(tmp_path: Path) -> None:
     cfg = load_config(str(tmp_path / 'mixed.py'), ['model.backbone.arch=tiny', 'model.segmentor.weights=None'])
     model = MODELS.build(cfg.model)
     assert (model.masking.unit, model.masking.ratio, model.guidance.eta, list(model.terms)) == (2, 0.5, 0.5, ['cons'])
+
+
+def test_the_calls_in_python_have_the_arguments_that_the_functions_take() -> None:
+    called = set()
+    for page, code in blocks('python'):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith('vasomim.'):
+                function = getattr(vasomim, ast.unparse(node.func).removeprefix('vasomim.'))
+                inspect.signature(function).bind(*node.args, **{each.arg or '': each.value for each in node.keywords})
+                called |= {function.__name__} if page == 'python.md' else set()
+    assert called == {'train', 'visualize', 'extract_features', 'convert', 'evaluate', 'predict'}
+
+
+@pytest.mark.slow
+def test_the_first_example_in_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main('synthesize', ['data/quickstart', '--layout', 'folder', '--frames', '20', '--size', '128']) == 0
+    names: dict = {}
+    exec(next(code for page, code in blocks('python') if page == 'python.md'), names)
+    assert names['done'].checkpoint == Path('work_dirs/quickstart/epoch_2.pth') and names['done'].metrics
+    assert names['embedded'].features.shape == (20, 192)
+    assert Path('reconstructions.png').is_file() and Path('encoder.safetensors').is_file()
 
 
 def commands() -> list[tuple[str, str]]:

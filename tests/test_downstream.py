@@ -17,11 +17,12 @@ from mmengine.registry import DefaultScope
 
 from tests.models.builders import ARCH
 from tests.prepare.trees import write_pairs, write_voc
+from vasomim.apis.configs import load_config
+from vasomim.apis.evaluating import defined, pick
+from vasomim.apis.training import default_work_dir
 from vasomim.checkpoints.loading import SIZES
 from vasomim.checkpoints.writing import save_weights
 from vasomim.cli import main
-from vasomim.cli.test import defined, pick
-from vasomim.cli.train import default_work_dir, load_config
 from vasomim.engine import load_encoder
 from vasomim.errors import CheckpointError
 from vasomim.inference import predictor as predictor_module

@@ -13,7 +13,8 @@ from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
 from tests.models.builders import ARCH
 from tests.test_configs import CONFIGS, levels
 from vasomim import compat
-from vasomim.cli.train import load_config, use_data
+from vasomim.apis.config_parts import use_data
+from vasomim.apis.configs import load_config
 from vasomim.engine.strict import check_config, find, is_ours
 from vasomim.prepare.catalog import all_datasets
 from vasomim.registry import RUNNERS

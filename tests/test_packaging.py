@@ -64,7 +64,7 @@ def test_a_config_elsewhere_inherits_from_the_packages_own(kind, project_root, i
     assert process.returncode == 0, process.stderr
     answer = process.stdout.splitlines()[-1]
     assert f'"package": "{root}/vasomim/__init__.py"' in answer
-    assert '"model": "VasoMIM", "ratio": 0.625' in answer
+    assert '"model": "MaskedImageModeling", "ratio": 0.625' in answer
 
 
 def test_the_benchmark_elsewhere_finds_the_packages_own_entries(installed, tmp_path):

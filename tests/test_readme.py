@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from tests.dicoms import write_dicom
+from vasomim.apis.configs import load_config
 from vasomim.cli import main
-from vasomim.cli.train import load_config
 
 # Options that make a training of the README short; everything else stays as it is written there.
 SHORT = [

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from tests.finetuned import write_checkpoint
+from vasomim.apis.config_parts import use_data
+from vasomim.apis.configs import load_config
+from vasomim.apis.evaluating import check_classes
 from vasomim.cli import main
-from vasomim.cli.test import check_classes, show
-from vasomim.cli.train import load_config, use_data
+from vasomim.cli.test import show
 from vasomim.drawing.notice import NOTICE
 from vasomim.errors import ConfigError
 from vasomim.tensorfiles import read_file

@@ -97,6 +97,11 @@ def write_whole(path: str | Path, content: bytes | str, sync: bool = True) -> No
         unfinished.write_bytes(data)
 
 
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON for people and programs, all at once or not at all; see :func:`write_whole`."""
+    write_whole(path, json.dumps(content, indent=1) + '\n')
+
+
 def sync_folder(folder: Path) -> None:
     """Let a rename in a folder outlast a loss of power, where the file system can."""
     descriptor = os.open(folder, os.O_RDONLY)

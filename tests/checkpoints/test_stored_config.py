@@ -14,13 +14,13 @@ from mmengine.config import Config
 
 from tests.finetuned import write_checkpoint
 from tests.models.builders import ARCH, build, vasomim_config
+from vasomim.apis.configs import load_config, shipped_configs
 from vasomim.benchmark.study.plan import config_text
 from vasomim.checkpoints.building import load_model
 from vasomim.checkpoints.reading import read_checkpoint
 from vasomim.checkpoints.stored_config import parse_config
 from vasomim.checkpoints.writing import save_weights
 from vasomim.cli import main
-from vasomim.cli.train import load_config, shipped_configs
 from vasomim.engine import load_encoder
 from vasomim.errors import CheckpointError
 from vasomim.inference.predictor import Predictor

@@ -20,6 +20,7 @@ from mmengine.config import Config
 
 from tests.finetuned import write_checkpoint
 from tests.models.builders import ARCH, build, vasomim_config
+from vasomim.apis.configs import load_config, shipped_configs
 from vasomim.checkpoints.allowance import Allowance
 from vasomim.checkpoints.building import load_model
 from vasomim.checkpoints.reading import read_checkpoint
@@ -28,7 +29,6 @@ from vasomim.checkpoints.stored_config import parse_config
 from vasomim.checkpoints.stored_model import build_model
 from vasomim.checkpoints.writing import save_weights
 from vasomim.cli import main
-from vasomim.cli.train import load_config, shipped_configs
 from vasomim.errors import CheckpointError, ConfigError
 from vasomim.inference.features import FeatureExtractor
 from vasomim.inference.predictor import Predictor, transforms_of_pixels

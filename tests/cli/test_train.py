@@ -17,9 +17,9 @@ import torch
 from mmengine.config import Config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from vasomim.apis.configs import config_path, parse_options
+from vasomim.apis.visualizing import dataset_of, filter_of
 from vasomim.cli import main
-from vasomim.cli.train import config_path, parse_options
-from vasomim.cli.visualize import dataset_of, filter_of
 from vasomim.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 
 from vasomim.anatomy import extract_anatomy
-from vasomim.cli.train import load_config, use_data
+from vasomim.apis.config_parts import use_data
+from vasomim.apis.configs import load_config
 from vasomim.data import XA170K, AngiogramFolder
 from vasomim.errors import ConfigError, DatasetError
 from vasomim.frames.images import read_grey

@@ -14,8 +14,9 @@ from mmengine.dataset import pseudo_collate
 from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader
 
+from vasomim.apis.config_parts import use_data
+from vasomim.apis.configs import load_config
 from vasomim.cli import main
-from vasomim.cli.train import load_config, use_data
 from vasomim.data import XA170K, AngiogramFolder, PackedAngiograms, pack_format
 from vasomim.data.pack_format import PackedFrames, PackedMask, damages, read_index
 from vasomim.errors import ConfigError, DatasetError

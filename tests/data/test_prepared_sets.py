@@ -13,8 +13,8 @@ import pytest
 from mmengine.registry import DefaultScope, init_default_scope
 
 from tests.prepare.trees import SIZE, write_arcade, write_pairs, write_png, write_voc
+from vasomim.apis.configs import config_path
 from vasomim.cli import main
-from vasomim.cli.train import config_path
 from vasomim.data import detection, segmentation
 from vasomim.data.detection import ARCADEStenosisBoxes, DanilovStenosis, FolderDetection
 from vasomim.data.prepared_split import choose_part, config_of

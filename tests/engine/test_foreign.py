@@ -10,11 +10,12 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from vasomim.apis.configs import load_config
+from vasomim.apis.training import build_runner
 from vasomim.benchmark.running.timing import measure, read_timing
 from vasomim.benchmark.study.plan import config_text
 from vasomim.checkpoints.converting import convert_checkpoint
 from vasomim.cli import main
-from vasomim.cli.train import build_runner, load_config
 from vasomim.errors import ConfigError
 
 ARCH = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=32)

@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 import vasomim.data
 import vasomim.models  # noqa: F401 - registers
-from vasomim.cli.train import parse_options
+from vasomim.apis.configs import parse_options
 from vasomim.engine.options import merge_options
 from vasomim.errors import ConfigError
 

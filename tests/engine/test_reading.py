@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vasomim.cli.train import load_config
+from vasomim.apis.configs import load_config
 from vasomim.engine.reading import OWN
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vasomim.cli.train import load_config
+from vasomim.apis.configs import load_config
 from vasomim.engine.sizes import check_built
 from vasomim.errors import ConfigError
 from vasomim.registry import MODELS

@@ -173,7 +173,7 @@ def test_features_that_see_the_frame_beat_those_that_do_not(tiny, frames, tmp_pa
 
 
 def test_sides_of_a_prepared_set_are_labels_with_its_splits(tiny, frames, tmp_path):
-    from vasomim.cli.extract_features import read_labels
+    from vasomim.apis.probing import read_labels
     from vasomim.prepare.prepared import split_text
 
     (tmp_path / 'splits').mkdir()
@@ -190,17 +190,14 @@ def test_sides_of_a_prepared_set_are_labels_with_its_splits(tiny, frames, tmp_pa
 @pytest.mark.parametrize(('numbered', 'drawn'), [(True, 'frames'), (False, 'series')])
 def test_intervals_are_over_frames_only_where_names_form_no_series(numbered, drawn, capsys):
     """Frames that are numbered through would be one series, whose draws are all the same."""
-    from argparse import Namespace
-
-    from vasomim.cli.extract_features import probe
+    from vasomim.apis.probing import probe
 
     random = np.random.RandomState(0)
     names = [f'scan_{index}.png' if numbered else f'p{index // 2}_{index % 2}.png' for index in range(90)]
     splits = ['train'] * 30 + ['val'] * 20 + ['test'] * 40
     labels = {name[:-4]: (('a', 'b')[index % 2], splits[index]) for index, name in enumerate(names)}
     features = random.randn(90, 3) + 1.2 * (np.arange(90) % 2)[:, None]
-    options = Namespace(labels='labels.csv', source='frames', k=5, seed=0)
-    report = probe(names, features, labels, options)
+    report = probe(names, features, labels, 'labels.csv', 'frames', k=5).as_json()
     assert report['interval'].startswith(f'95 % percentile bootstrap over {drawn}')
     figure = report['k-NN']['accuracy']
     assert figure['high'] - figure['low'] > 0.05

@@ -194,7 +194,7 @@ def test_no_frame_is_kept_once_it_is_predicted(task, tmp_path, monkeypatch):
                 return Prediction(frame, mask=np.zeros_like(frame))
             return Prediction(frame, boxes=np.zeros((1, 4)), scores=np.ones(1), labels=np.ones(1, int))
 
-    monkeypatch.setattr('vasomim.inference.predictor.Predictor', Fake)
+    monkeypatch.setattr('vasomim.apis.predicting.Predictor', Fake)
     (tmp_path / 'frames').mkdir()
     for index in range(12):
         cv2.imwrite(str(tmp_path / 'frames' / f'{index}.png'), np.zeros((16, 16), np.uint8))

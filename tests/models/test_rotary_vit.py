@@ -10,9 +10,9 @@ from mmengine.registry import MODELS, DefaultScope
 from safetensors.torch import save_file
 
 from vasomim import models  # noqa: F401  registers the models
+from vasomim.apis.configs import load_config
 from vasomim.checkpoints.converting import convert_checkpoint
 from vasomim.checkpoints.reading import read_checkpoint
-from vasomim.cli.train import load_config
 from vasomim.engine import load_encoder
 from vasomim.errors import CheckpointError, ConfigError
 from vasomim.models.plain_vit import PlainViT

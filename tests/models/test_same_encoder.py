@@ -11,8 +11,8 @@ from mmengine.registry import MODELS, DefaultScope
 from tests.inference.test_features import timm_names
 from tests.models.builders import ARCH, build, vasomim_config
 from vasomim import compat
+from vasomim.apis.configs import load_config
 from vasomim.checkpoints.writing import save_weights
-from vasomim.cli.train import load_config
 from vasomim.engine import load_encoder
 from vasomim.errors import CheckpointError
 

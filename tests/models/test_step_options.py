@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vasomim.cli.train import load_config
+from vasomim.apis.configs import load_config
 from vasomim.engine import LayerDecayOptimWrapperConstructor
 from vasomim.masking import MaskPlan, uniform_mask
 

@@ -23,6 +23,7 @@ from pydicom.uid import BasicTextSRStorage, MediaStorageDirectoryStorage, Segmen
 from tests.dicoms import PATIENT, strip_preamble, write_dicom
 from tests.prepare.trees import write_arcade, write_png
 from vasomim.anatomy import extract_anatomy
+from vasomim.apis.configs import config_path
 from vasomim.cli import main, train
 from vasomim.data.datasets import XA170K
 from vasomim.frames.images import read_grey, read_mask
@@ -101,7 +102,7 @@ def test_cadica_with_damaged_frames(tmp_path, capsys):
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
     given = parser.parse_args(command)
-    assert train.config_path(given.config).is_file() and merged_sources(Path(given.data)) == ['cadica']
+    assert config_path(given.config).is_file() and merged_sources(Path(given.data)) == ['cadica']
     assert '10 frames (published: 6594); 3 patients (published: 42); 10 kept' in printed
     assert '3 damaged, and left out' in printed and 'a mask or a blank' in printed
 

@@ -11,12 +11,20 @@ from typing import Any
 
 FUNCTIONS = {  # Name -> module; one line each.
     'check': 'vasomim.apis.checking',
+    'convert': 'vasomim.apis.converting',
+    'evaluate': 'vasomim.apis.evaluating',
+    'export': 'vasomim.apis.exporting',
     'extract': 'vasomim.apis.extracting',
+    'extract_features': 'vasomim.apis.embedding',
+    'load_config': 'vasomim.apis.configs',
     'pack': 'vasomim.apis.packing',
+    'predict': 'vasomim.apis.predicting',
     'prepare_downstream': 'vasomim.apis.preparing_labels',
     'prepare_pretrain': 'vasomim.apis.preparing',
     'synthesize': 'vasomim.apis.synthesizing',
+    'train': 'vasomim.apis.training',
     'verify_pack': 'vasomim.apis.packing',
+    'visualize': 'vasomim.apis.visualizing',
 }
 
 

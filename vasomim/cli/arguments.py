@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from vasomim.errors import ConfigError
+from contextlib import suppress
+from typing import Any
 
-LARGEST_SEED = 2**32 - 1  # NumPy's.
+from vasomim.apis.arguments import check_seed
 
 
 def seed(text: str) -> int:
@@ -13,10 +14,7 @@ def seed(text: str) -> int:
     Raises:
         ConfigError: If it is no whole number, or out of their common range.
     """
-    try:
+    value: Any = text
+    with suppress(ValueError):
         value = int(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= LARGEST_SEED:
-        raise ConfigError('--seed', f"'{text}' is no seed.", f'Take a whole number from 0 to {LARGEST_SEED}.')
-    return value
+    return check_seed(value)

@@ -6,6 +6,8 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from vasomim import apis
+
 SUMMARY = "Convert a checkpoint between this project's names and those of VasoMIM's authors, MAE, timm, transformers."
 
 
@@ -52,26 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Convert, and print what was found, left out and changed.
-
-    Raises:
-        CheckpointError: If the source cannot be read, or cannot be converted without loss.
-    """
-    from vasomim.checkpoints.converting import convert_checkpoint
-    from vasomim.errors import ConfigError
-
-    for name in ('grid', 'resize'):
-        value = getattr(options, name)
-        if value and min(value) < 1:
-            raise ConfigError(f'--{name}', f'{value[0]} x {value[1]} is no grid.', 'Give rows and columns, 1 or more.')
-    done = convert_checkpoint(
+    """Convert, and print what was found, left out and changed; see :func:`vasomim.apis.converting.convert`."""
+    done = apis.convert(
         options.source,
         options.target,
-        options.to,
-        options.drop,
-        tuple(options.grid) if options.grid else None,
-        tuple(options.resize) if options.resize else None,
-        options.key,
+        to=options.to,
+        drop=options.drop,
+        key=options.key,
+        grid=options.grid,
+        resize=options.resize,
     )
     report = done.report
     print(

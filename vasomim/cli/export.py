@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vasomim import apis
+from vasomim.cli.shown import notice
 from vasomim.cli.trust import add_trust
 from vasomim.errors import printable
-from vasomim.files import require_writable
 
 SUMMARY = 'Export a segmentation checkpoint as ONNX, checked in onnxruntime; for research only, not for diagnosis.'
 
@@ -20,21 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Export.
-
-    Raises:
-        StackError: If onnx or onnxruntime is not installed.
-        CheckpointError: If the checkpoint is not of a segmentation, or its logits differ in onnxruntime.
-        StorageError: If the file cannot be written.
-    """
-    require_writable(options.target)
-    from vasomim.drawing.notice import NOTICE
-    from vasomim.inference.export import TOLERANCE, export_onnx
-
-    done = export_onnx(options.checkpoint, options.target, options.trust_config)
+    """Export; see :func:`vasomim.apis.exporting.export`."""
+    done = apis.export(options.checkpoint, options.target, trust_config=options.trust_config)
     height, width = done.size
     print(
         f'{printable(done.path)}: frames of {height} x {width}; logits differ from PyTorch by {done.difference:.1g} at '
-        f'most (allowed: {TOLERANCE:g}). {NOTICE}'
+        f'most (allowed: {done.tolerance:g}). {notice()}'
     )
     return 0

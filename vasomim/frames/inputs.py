@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def holds_image(path: Path) -> bool:
         return True
 
 
-def left_out(not_images: list[str]) -> str:
+def left_out(not_images: Sequence[str]) -> str:
     """Return a line that names DICOM files without an image."""
     shown = ', '.join(map(printable, not_images[:SHOWN])) + (', ...' if len(not_images) > SHOWN else '')
     are = 'file is no image' if len(not_images) == 1 else 'files are no images'
@@ -154,7 +154,7 @@ def read_sources(root: Path, names: list[str], damaged: list[DatasetError] | Non
             yield frame
 
 
-def tell_damaged(damaged: list[DatasetError], files: int) -> int:
+def tell_damaged(damaged: Sequence[DatasetError], files: int) -> int:
     """Print which of the files could not be read; return the exit status, 1 if there are any."""
     if damaged:
         print(f'{len(damaged)} of {files} files cannot be read, or not to their end:')

@@ -49,11 +49,19 @@ class LogitsOfFrames(nn.Module):
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: the file, the size of its input (height, width), and the largest difference of logits."""
+    """What was written.
+
+    Attributes:
+        path: The file.
+        size: Height and width of its input, pixels.
+        difference: The largest one of its logits from PyTorch's.
+        tolerance: The largest one that is allowed.
+    """
 
     path: Path
     size: tuple[int, int]
     difference: float
+    tolerance: float
 
 
 def export_onnx(checkpoint: str | Path, path: str | Path, trust_config: bool = False) -> Exported:
@@ -93,7 +101,7 @@ def export_onnx(checkpoint: str | Path, path: str | Path, trust_config: bool = F
         if not difference <= TOLERANCE:
             what = f'its logits in onnxruntime differ from PyTorch by {difference:.2g}, more than {TOLERANCE:g}.'
             raise CheckpointError(checkpoint, what, 'Report this with the versions that `vasomim doctor` prints.')
-    return Exported(path, size, difference)
+    return Exported(path, size, difference, TOLERANCE)
 
 
 def input_size(cfg: Any) -> tuple[int, int]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from vasomim.apis.configs import load_config
 from vasomim.benchmark.study.earlier_names import by_earlier_names
-from vasomim.cli.train import load_config
 
 CASES = json.loads((Path(__file__).parents[2] / 'models' / 'earlier.json').read_text(encoding='utf-8'))
 VESSELS, UNIFORM = {'type': 'VesselGuidance', 'eta': 0.5}, {'type': 'UniformMasking', 'ratio': 0.5}

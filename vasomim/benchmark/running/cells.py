@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import json
@@ -11,11 +10,12 @@ import signal
 import statistics
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vasomim import apis
 from vasomim.benchmark.results.records import FAILED, FINISHED, Cell, Pretraining, StoreError, without_nan
 from vasomim.benchmark.results.store import Store
 from vasomim.benchmark.results.tables import Scores
@@ -143,37 +143,36 @@ def run_cell(job: Job) -> tuple[Outcome, dict[str, Outcome]]:
 
 
 def train(job: Job) -> None:
-    """Train as ``vasomim train --init`` does, from the last checkpoint of the folder where there is one."""
+    """Train, from the last checkpoint of the folder where there is one."""
     from vasomim.checkpoints.runs import last_checkpoint
-    from vasomim.cli.train import build_runner, load_config, use_encoder
 
     work_dir = job.folder / 'train'
     if (work_dir / 'finished').is_file():
         return
-    cfg = load_config(str(job.config_file))
-    if job.encoder is not None and job.kind == FINETUNE:
-        use_encoder(cfg, str(job.encoder))
-    if job.processes > 1:
-        cfg.launcher = 'pytorch'
-    cfg.work_dir = str(work_dir)
     try:
         last = last_checkpoint(work_dir)
     except CheckpointError:
         last = None  # Killed between the checkpoint and its note: the epochs are computed again.
-    cfg.resume, cfg.load_from = last is not None, None if last is None else str(last)
-    build_runner(cfg).train()
+    apis.train(
+        job.config_file,
+        init=job.encoder if job.kind == FINETUNE else None,
+        work_dir=work_dir,
+        resume=last,
+        overwrite=last is None,
+        launcher='pytorch' if job.processes > 1 else 'none',
+    )
     if rank_of(job.processes) == 0:
         (work_dir / 'finished').touch()
 
 
 def test(job: Job, task: Any, data: Path, config: Path, name: str) -> Outcome:
-    """Test as ``vasomim test`` does, and score the predictions that it leaves."""
+    """Evaluate, and score the predictions that this leaves."""
     folder = job.folder / name
-    drawn: Sequence[str] = ()
+    threshold = None
     if task.task == 'detection':
         path = job.folder / OPERATING_POINT
-        drawn = ('--score', str(parse_operating_point(read_regular(path, StoreError), str(path))['score']))
-    run_test(config, job.folder / 'train', folder, drawn)
+        threshold = parse_operating_point(read_regular(path, StoreError), str(path))['score']
+    apis.evaluate(config, job.folder / 'train', work_dir=folder, score=threshold, num=1)
     predictions = folder / PREDICTIONS
     if task.task == 'detection':
         shutil.copy(job.folder / OPERATING_POINT, predictions)
@@ -183,29 +182,18 @@ def test(job: Job, task: Any, data: Path, config: Path, name: str) -> Outcome:
 
 def find_operating_point(job: Job) -> None:
     """Predict the validation images, and write the score from which a box counts for F1 into the job's folder."""
-    from vasomim.cli.train import load_config
-
     assert job.data is not None
-    cfg = load_config(str(job.config_file))
+    cfg = apis.load_config(job.config_file)
     found: dict[str, Any] = {'score': 0.5, 'images': 0}
     if cfg.get('val_dataloader') is not None:
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         folder = job.folder / 'validation'
         folder.mkdir(exist_ok=True)
         (folder / 'config.py').write_text(config_text(cfg), encoding='utf-8')
-        run_test(folder / 'config.py', job.folder / 'train', folder)
+        apis.evaluate(folder / 'config.py', job.folder / 'train', work_dir=folder, num=1)
         boxes = folder / PREDICTIONS / BOXES
         found = choose_operating_point(job.data, read_regular(boxes, StoreError), str(boxes))
     write_whole(job.folder / OPERATING_POINT, json.dumps(found) + '\n')
-
-
-def run_test(config: Path, checkpoint: Path, folder: Path, options: Sequence[str] = ()) -> None:
-    """Call ``vasomim test`` with some options; the others keep their defaults."""
-    from vasomim.cli import test as verb
-
-    parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    verb.run(parser.parse_args([str(config), str(checkpoint), '--work-dir', str(folder), '--num', '1', *options]))
 
 
 def pretrain(job: Job) -> str:

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vasomim import apis
 from vasomim.benchmark.results.records import StoreError, sha256
-from vasomim.benchmark.running.cells import run_test
 from vasomim.benchmark.running.environment import peak_memory
 from vasomim.benchmark.schema import Count, Number, adapter_of, checked
 from vasomim.files import read_json, write_whole
@@ -90,7 +90,7 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
         0.
     """
     begun = time.monotonic()  # On a cluster, each job imports PyTorch and the OpenMMLab libraries first.
-    from vasomim.cli.train import build_runner, load_config
+    from vasomim.apis.training import build_runner
     from vasomim.engine.abilities import validates
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
     file.write_text(config, encoding='utf-8')
     # Before all else, as in a job: what is done for the first time takes longer.
     training, testing = least_job(config, folder, begun)
-    cfg = load_config(str(file))
+    cfg = apis.load_config(file)
     cfg.work_dir = str(folder)
     runner = build_runner(cfg)
     runner._train_loop = loop = runner.build_train_loop(runner._train_loop)
@@ -122,7 +122,7 @@ def measure(config: str, also: dict[str, str], path: Path, processes: int = 1) -
             tests += validation
         for name, text in also.items():
             (folder / f'{name}.py').write_text(text, encoding='utf-8')
-            other = load_config(str(folder / f'{name}.py'))
+            other = apis.load_config(folder / f'{name}.py')
             tests += test_time(runner, runner.build_dataloader(other.test_dataloader))
     timing = Timing(
         max(0.0, training - LEAST * iteration - checkpoint) + testing * (1 + len(also) + chooses_score),
@@ -145,23 +145,18 @@ def least_job(config: str, folder: Path, begun: float) -> tuple[float, float]:
 
     This is what does not grow with the data.
     """
-    from vasomim.cli.train import build_runner, load_config
-
     file = folder / 'least.py'
     file.write_text(config + "experiment_name = 'least'\n", encoding='utf-8')
-    cfg = load_config(str(file))
-    cfg.work_dir, cfg.train_cfg.max_epochs = str(folder / 'least'), 1
-    cfg.train_dataloader.dataset.indices = LEAST * cfg.train_dataloader.batch_size
-    for part in ('val_dataloader', 'test_dataloader'):
-        if cfg.get(part):
-            cfg[part].dataset.indices = 1
-    build_runner(cfg).train()
+    cfg = apis.load_config(file)
+    least = {'train_cfg.max_epochs': 1, 'train_dataloader.dataset.indices': LEAST * cfg.train_dataloader.batch_size}
+    least |= {f'{part}.dataset.indices': 1 for part in ('val_dataloader', 'test_dataloader') if cfg.get(part)}
+    apis.train(file, work_dir=folder / 'least', options=least)
     training = time.monotonic() - begun
     if cfg.default_scope == 'mmpretrain':
         return training, 0.0
-    options = ['--cfg-options', 'test_dataloader.dataset.indices=1', 'experiment_name=least_test']
+    options = {'test_dataloader.dataset.indices': 1, 'experiment_name': 'least_test'}
     begun = time.monotonic()
-    run_test(file, Path(cfg.work_dir), folder / 'least_test', options)
+    apis.evaluate(file, folder / 'least', work_dir=folder / 'least_test', num=1, options=options)
     return training, time.monotonic() - begun
 
 

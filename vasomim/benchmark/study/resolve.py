@@ -68,7 +68,8 @@ def finetuning_config(
         ConfigError: If the config does not exist, or a key of the options does not.
         DatasetError: If the data are missing.
     """
-    from vasomim.cli.train import load_config, use_data
+    from vasomim.apis.config_parts import use_data
+    from vasomim.apis.configs import load_config
 
     assert task.config is not None and task.data is not None
     cfg = load_config(task.config)
@@ -110,7 +111,8 @@ def pretraining_config(method: Method, protocol: Protocol, data_root: str | None
         ConfigError: If the config does not exist, or a key of the options does not.
         DatasetError: If the frames are missing.
     """
-    from vasomim.cli.train import load_config, use_data
+    from vasomim.apis.config_parts import use_data
+    from vasomim.apis.configs import load_config
 
     assert method.config is not None
     cfg = load_config(method.config)
