@@ -101,7 +101,7 @@ def test_a_model_that_reconstructs_nothing_trains_without_pictures(toy, tmp_path
     runner = PretrainRunner(**toy.config(tmp_path, epochs=2, hooks=figures, model=Plain()))
     runner.train()
     assert runner.epoch == 2 and not (tmp_path / 'figures').exists()
-    assert capsys.readouterr().out.count('no pictures') == 1
+    assert capsys.readouterr().out.count('no figures') == 1
 
 
 @pytest.mark.parametrize('options', [{'interval': 0}, {'num': 0}])

@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 import vasomim.data
 import vasomim.models  # noqa: F401 - registers
-from vasomim.apis.configs import parse_options
+from vasomim.apis.configs import load_config, parse_options
 from vasomim.engine.options import merge_options
 from vasomim.errors import ConfigError
 
@@ -111,3 +111,16 @@ def test_an_option_on_a_variable_that_was_copied_names_the_copies(config, option
     with pytest.raises(ConfigError) as caught:
         merge_options(config, parse_options([option]))
     assert all(place in caught.value.cure for place in places)
+
+
+@pytest.mark.parametrize(
+    ('part', 'value', 'kind'),
+    [('segmentor', 'weights=a.safetensors', 'UNeXt'), ('guidance', 'eta=0.3', 'VesselGuidance')],
+)
+def test_a_value_of_a_part_that_the_model_lacks_is_refused(part: str, value: str, kind: str) -> None:
+    option = f'model.{part}.{value}'
+    with pytest.raises(ConfigError, match=part):
+        load_config('vasomim::pretrain/mae.py', [option])
+    given = load_config('vasomim::pretrain/mae.py', [option, f'model.{part}.type={kind}'])
+    there = load_config('vasomim::pretrain/vasomim.py', [option])
+    assert given.model[part].type == there.model[part].type == kind

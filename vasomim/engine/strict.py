@@ -48,6 +48,7 @@ BUILDERS_OWN = {
     'priority',
     'convert_to_iter_based',
 }  # Read by the builder before the class sees the rest.
+PARTS = ('backbone', 'neck', 'head', 'masking', 'guidance', 'segmentor')  # Of a model: sections that are built.
 NEAR = 0.8  # From this similarity on, a variable's name is taken for a misspelled section: train_cgf, but not norm_cfg.
 UNEXPECTED = re.compile(r"(\w+)(?:\.__\w+__)?\(\) got an unexpected keyword argument '(\w+)'")
 
@@ -173,6 +174,10 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
                 continue
             keys = _keys_at(node, parent, registry, scope)
             if part in keys.names:
+                new = '.'.join(parts[: index + 1])
+                if part in PARTS and index + 1 < len(parts) and f'{new}.type' not in options:
+                    what = f'the {parent} of this config has no {part}, and {path} alone gives it no type.'
+                    raise ConfigError(where, what, f'Leave it out, or set the type too: {new}.type=NAME.')
                 break  # What lies below is new, and the class that it is for will judge it.
             hint = did_you_mean(part, {*node, *keys.names})
             if keys.closed or hint or index + 1 < len(parts):
