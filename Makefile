@@ -41,7 +41,7 @@ quickstart: install ## Pre-train a tiny VasoMIM on simulated angiograms and draw
 		--no-estimate --jobs 2 --work-dir work_dirs/quickstart/benchmark --results work_dirs/quickstart/benchmark/results
 
 test: install ## Run the tests on the default stack, but for the slow ones
-	$(BIN)/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: install ## Run the slow tests: whole trainings, kills and restarts, every command of the README
 	$(BIN)/python -m pytest -m slow

@@ -53,6 +53,10 @@ def test_a_single_process_is_this_one_only_if_that_may_die(isolate, here):
     assert (place, result, pid == os.getpid()) == (0, 9, here)
 
 
+def test_a_single_process_gives_the_results_in_order():
+    assert [place for place, _ in for_each(square, range(300), 1, 'here')] == list(range(300))
+
+
 def test_nothing_to_do_starts_nothing():
     assert list(for_each(square, [], 4, 'here')) == []
 

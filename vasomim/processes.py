@@ -46,7 +46,7 @@ def for_each(
         isolate: Whether a single process is another one than this too, so that its death costs no more than its task.
 
     Yields:
-        The place of a task in ``tasks`` and its result, as they come.
+        The place of a task in ``tasks`` and its result, as they come; from a single process in order.
 
     Raises:
         DatasetError: If a process dies.
@@ -65,7 +65,8 @@ def for_each(
     try:
         running |= {pool.submit(work, task): place for place, task in islice(left, AHEAD * jobs)}
         while running:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            for future in sorted(done, key=running.__getitem__):  # So that one process gives them in order.
                 result = future.result()
                 running |= {pool.submit(work, task): place for place, task in islice(left, 1)}
                 yield running.pop(future), result

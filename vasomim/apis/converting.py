@@ -41,9 +41,9 @@ def convert(
     for name, value in (('grid', grid), ('resize', resize)):
         if value and min(value) < 1:
             raise ConfigError(f'--{name}', f'{value[0]} x {value[1]} is no grid.', 'Give rows and columns, 1 or more.')
-    return convert_checkpoint(source, target, to, drop, pair(grid), pair(resize), key)
+    return convert_checkpoint(source, target, to, drop, rows_and_columns(grid), rows_and_columns(resize), key)
 
 
-def pair(grid: Sequence[int] | None) -> tuple[int, int] | None:
+def rows_and_columns(grid: Sequence[int] | None) -> tuple[int, int] | None:
     """Return rows and columns as a tuple."""
     return (grid[0], grid[1]) if grid else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,64 +84,48 @@ def extract_features(
     check_seed(seed)
     if k < 1:
         raise ConfigError('--k', f'{k} is not positive.', 'Take 20.')
-    if target is None:
-        return run(checkpoint, source, None, pool, size, batch_size, device, labels, k, seed, progress)
-    target = Path(target)
-    if target.suffix != '.npz':
-        raise ConfigError(target, 'only .npz files are written.', 'Name it with .npz.')
-    lock = target.with_name(f'.{target.name}{LOCK}')
-    require_writable(target)
-    with locked(lock, f'another run writes {target.name} here.', 'Wait until it has ended.', keep=False):
-        return run(checkpoint, source, target, pool, size, batch_size, device, labels, k, seed, progress)
-
-
-def run(
-    checkpoint: str | Path,
-    source: str | Path,
-    target: Path | None,
-    pool: str,
-    size: int | None,
-    batch_size: int,
-    device: str | None,
-    labels: str | Path | None,
-    k: int,
-    seed: int,
-    progress: bool,
-) -> Embedded:
-    """Embed into a file that nobody else writes; see :func:`extract_features`."""
-    known = None if labels is None else read_labels(Path(labels))
-    not_images: list[str] = []
-    unread: list[str] = []
-    root, files = list_sources(Path(source), not_images=not_images, unread=unread)
-    extractor = FeatureExtractor(checkpoint, pool, size, device)
-    names: list[str] = []
-    parts = []
-    damaged: list[DatasetError] = []
-    batches = embed(extractor, read_sources(root, files, damaged), batch_size)
-    for frames, part in tracked(batches, 'batches', progress):
-        names += [printable(frame.source if frame.index is None else frame.target) for frame in frames]
-        parts.append(part)
-    if not parts:
-        refuse_all_damaged(root, len(files), damaged)
-    features = np.concatenate(parts)
+    guard: AbstractContextManager[None] = nullcontext()
     if target is not None:
-        buffer = io.BytesIO()
-        np.savez(buffer, features=features, names=np.array(names), notice=np.array(NOTICE))
-        write_whole(target, buffer.getvalue())
-    probed = None
-    if known is not None and labels is not None:
-        probed = probe(names, features, known, labels, source, k, seed)
-    if target is not None:
-        facts = {
-            'notice': NOTICE,
-            'checkpoint': printable(checkpoint),
-            'pool': extractor.pool,
-            'size': extractor.size,
-            'frames': len(names),
-            'width': int(features.shape[1]),
-            'unreadable': [printable(error.where) for error in damaged],
-            **({'probing': probed.as_json()} if probed is not None else {}),
-        }
-        write_json(target.with_suffix('.json'), facts)
+        target = Path(target)
+        if target.suffix != '.npz':
+            raise ConfigError(target, 'only .npz files are written.', 'Name it with .npz.')
+        require_writable(target)
+        lock = target.with_name(f'.{target.name}{LOCK}')
+        guard = locked(lock, f'another run writes {target.name} here.', 'Wait until it has ended.', keep=False)
+    with guard:
+        known = None if labels is None else read_labels(Path(labels))
+        not_images: list[str] = []
+        unread: list[str] = []
+        root, files = list_sources(Path(source), not_images=not_images, unread=unread)
+        extractor = FeatureExtractor(checkpoint, pool, size, device)
+        names: list[str] = []
+        parts = []
+        damaged: list[DatasetError] = []
+        batches = embed(extractor, read_sources(root, files, damaged), batch_size)
+        for frames, part in tracked(batches, 'batches', progress):
+            names += [printable(frame.source if frame.index is None else frame.target) for frame in frames]
+            parts.append(part)
+        if not parts:
+            refuse_all_damaged(root, len(files), damaged)
+        features = np.concatenate(parts)
+        if target is not None:
+            buffer = io.BytesIO()
+            np.savez(buffer, features=features, names=np.array(names), notice=np.array(NOTICE))
+            write_whole(target, buffer.getvalue())
+        probed = None
+        if known is not None and labels is not None:
+            probed = probe(names, features, known, labels, source, k, seed)
+        if target is not None:
+            facts = {
+                'notice': NOTICE,
+                'checkpoint': printable(checkpoint),
+                'pool': extractor.pool,
+                'size': extractor.size,
+                'frames': len(names),
+                'width': int(features.shape[1]),
+                'unreadable': [printable(error.where) for error in damaged],
+                **({'probing': probed.as_json()} if probed is not None else {}),
+            }
+            write_json(target.with_suffix('.json'), facts)
     read = FilesRead(len(files), tuple(damaged), tuple(not_images), tuple(unread))
     return Embedded(features, tuple(names), extractor.size, probed, read, target)

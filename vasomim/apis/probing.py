@@ -54,7 +54,7 @@ class Probed:
             'splits': self.splits,
             'frames_without_label': self.frames_without_label,
             'interval': f'95 % percentile bootstrap over {self.drawn}',
-            **{name: defined(asdict(result)) for name, result in self.results.items()},
+            **{name: nan_as_none(asdict(result)) for name, result in self.results.items()},
         }
 
 
@@ -170,8 +170,8 @@ def stem(name: str) -> str:
     return start if ending.lower() in (*IMAGE_SUFFIXES, *DICOM_SUFFIXES) else name
 
 
-def defined(content: Any) -> Any:
+def nan_as_none(content: Any) -> Any:
     """Return nested figures with None for NaN, as JSON has none."""
     if isinstance(content, dict):
-        return {key: defined(value) for key, value in content.items()}
+        return {key: nan_as_none(value) for key, value in content.items()}
     return None if isinstance(content, float) and content != content else content

@@ -20,6 +20,7 @@ POSITIONS = 'backbone.pos_embed'
 CLASS_TOKEN = 'backbone.cls_token'
 # Needed neither by an encoder nor by its decoder; left out of a conversion without asking, but named.
 HEADS = re.compile(r'(vit\.|deit\.|dinov2\w*\.)?((head|head_dist|classifier|pooler)\..+|(embeddings\.)?mask_token)')
+FUSION = re.compile(r'backbone\.proj_(weights|layers\..+)')  # MFF (arXiv 2308.00261) adds up layers for its decoder.
 POOLED_NORM = re.compile(r'fc_norm\..+')  # Of timm, behind the mean over patches.
 # Whatever stands in a layer, or has a part in what the layers get, changes the features.
 VITAL = re.compile(
@@ -130,6 +131,9 @@ def settle(
         raise _beit(source)
     _fold(ours, notes)
     _fill_biases(ours, notes)
+    if fused := [name for name in ours if FUSION.fullmatch(name)]:
+        ours = {name: tensor for name, tensor in ours.items() if name not in fused}
+        notes.append(f'{len(fused)} tensors left out: the fusion of layers that only the pre-training by MFF uses')
     _settle_positions(ours, 0, grid, source, notes)
     known = [*PLAIN, re.compile(re.escape(REGISTERS))] if POSITIONS not in ours else PLAIN
     strange = [n for n in ours if n.startswith(PREFIX) and not any(each.fullmatch(n) for each in known)]

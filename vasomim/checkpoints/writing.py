@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from vasomim.files import in_one_step
 
 
 def save_weights(tensors: dict[str, Tensor], path: str | Path, config: str | None = None, **facts: str) -> None:
-    """Write tensors as safetensors, with the config and further facts in the header.
+    """Write tensors as safetensors, with the config and further facts in the header: the same content, the same bytes.
 
     Raises:
         StorageError: If the file cannot be written; what stood there stays.
@@ -27,6 +28,19 @@ def save_weights(tensors: dict[str, Tensor], path: str | Path, config: str | Non
     with in_one_step(Path(path)) as unfinished, _as_os_errors():
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(stored, unfinished, metadata=metadata)
+        sort_metadata(unfinished)
+
+
+def sort_metadata(path: Path) -> None:
+    """Sort the facts in the header of a safetensors file, which its library writes in an order of chance."""
+    with open(path, 'rb+') as file:
+        length = int.from_bytes(file.read(8), 'little')
+        header = json.loads(file.read(length))
+        header['__metadata__'] = dict(sorted(header['__metadata__'].items()))
+        content = json.dumps(header, separators=(',', ':'), ensure_ascii=False).encode().ljust(length)
+        assert len(content) == length, 'a sorted header is as long as it was'
+        file.seek(8)
+        file.write(content)
 
 
 def save_pickled(content: dict[str, Any], path: str | Path) -> None:
