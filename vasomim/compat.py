@@ -11,7 +11,9 @@
   importing them would fail, and mmpretrain with them.
 * mmengine prints a message without a logger whatever its level; those for debugging, by which OneDL's libraries say
   that optional data sets are missing, are dropped.
-* mmengine keeps a fixed list of packages whose configs ``_base_ = 'package::...'`` finds; this one joins it.
+* mmengine keeps a fixed list of packages whose configs ``_base_ = 'package::...'`` finds; this one joins it. What is
+  inherited from it is read like what is inherited by its path: mmengine would note in each section that this package
+  alone builds it, but mmseg and mmdet build the downstream ones.
 """
 
 from __future__ import annotations
@@ -262,6 +264,17 @@ def _drop_debug_messages() -> None:
 
 
 def _publish_configs() -> None:
+    from mmengine.config import Config
     from mmengine.config.utils import MODULE2PACKAGE
 
-    MODULE2PACKAGE.setdefault('vasomim', 'vasomim')
+    if 'vasomim' in MODULE2PACKAGE:
+        return
+    MODULE2PACKAGE['vasomim'] = 'vasomim'
+    original = Config._get_cfg_path
+
+    @functools.wraps(original)
+    def get_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        path, scope = original(cfg_path, filename)
+        return path, None if scope == 'vasomim' else scope
+
+    Config._get_cfg_path = staticmethod(get_path)

@@ -1,4 +1,7 @@
-"""mmpretrain's registries, importable with and without mmcv's compiled operators."""
+"""mmpretrain's registries, importable with and without mmcv's compiled operators; runners are in mmengine's.
+
+Importing this module is also what makes OpenMMLab's own tools ready where a config cannot; see docs/stack.md.
+"""
 
 import contextlib
 import importlib
@@ -8,7 +11,10 @@ from collections import ChainMap
 from typing import Any
 
 import mmengine.registry
-from mmengine.registry import Registry
+from mmengine.registry import (
+    RUNNERS,  # The root's: OpenMMLab's scripts ask it for `runner_type` before they know the config's scope.
+    Registry,
+)
 
 from vasomim import compat
 
@@ -25,12 +31,11 @@ with contextlib.redirect_stdout(io.StringIO()):
         MODELS,
         OPTIM_WRAPPER_CONSTRUCTORS,
         PARAM_SCHEDULERS,
-        RUNNERS,
         TRANSFORMS,
         WEIGHT_INITIALIZERS,
     )
 
-# What `_base_ = 'vasomim::...'` brings into a config of another project carries this package as its scope.
+# For a `type`, a `default_scope` or a `_scope_` that names this package.
 LOCATIONS = ['vasomim.models', 'vasomim.data', 'vasomim.evaluation.pretraining_metrics', 'vasomim.engine']
 OTHERS = {'weight initializer': ['vasomim.checkpoints.initializer']}  # By the name of a registry: imported when asked.
 for root in [value for value in vars(mmengine.registry).values() if isinstance(value, Registry)]:

@@ -31,28 +31,10 @@ def load_config(config: str | Path, options: Options = None) -> Config:
             its range.
     """
     cfg = read_config(config_path(config))
-    forget_scope(cfg._cfg_dict)
     merge_options(cfg, parse_options(options))
     check_config(cfg)
     check_values(cfg)
     return cfg
-
-
-def forget_scope(section: Any) -> None:
-    """Forget what mmengine notes in all sections of an inherited `vasomim::` config: that this package builds them.
-
-    A downstream config is built by mmseg or mmdet, and reads like one that is inherited by its path.
-
-    Args:
-        section: A config, a section of it or a list of sections; changed in place.
-    """
-    if isinstance(section, dict):
-        if section.get('_scope_') == PACKAGE.rstrip(':'):
-            section.pop('_scope_')
-        section = list(section.values())
-    if isinstance(section, (list, tuple)):
-        for part in section:
-            forget_scope(part)
 
 
 def config_path(config: str | Path) -> Path:

@@ -111,16 +111,23 @@ class LoadMask(BaseTransform):
     """Load a mask of class indices, and refuse what mmseg's own loader lets pass: other sizes and other values.
 
     Required keys: ``seg_map_path``, ``label_map``, ``num_classes`` and, if the image is loaded already, ``ori_shape``.
-    Added keys: ``gt_seg_map`` uint8 (H, W) and its name in ``seg_fields``.
+    Added keys: ``gt_seg_map`` uint8 (H, W) and its name in ``seg_fields``. An image of no data set stays as it is:
+    ``mmseg.apis.inference_model`` leaves out no other loader than mmseg's own.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Load the mask.
 
         Raises:
-            DatasetError: If the mask is damaged, of another size than its image, or holds a value that is no class.
+            DatasetError: If the mask is missing, damaged, of another size than its image, or holds a value that is no
+                class.
         """
-        path = results['seg_map_path']
+        if 'seg_fields' not in results:
+            return results
+        path = results.get('seg_map_path')
+        if path is None:
+            what = 'its data set names no mask for this image.'
+            raise DatasetError(results.get('img_path', 'LoadMask'), what, 'Take a data set with masks.')
         mask = read_grey(path)
         shape = results.get('ori_shape')
         if shape is not None and mask.shape != tuple(shape[:2]):
@@ -135,5 +142,5 @@ class LoadMask(BaseTransform):
                 table[old] = new % 256  # -1, a class left out, is 255: ignored.
             mask = table[mask]
         results['gt_seg_map'] = mask
-        results.setdefault('seg_fields', []).append('gt_seg_map')
+        results['seg_fields'].append('gt_seg_map')
         return results

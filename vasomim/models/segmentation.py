@@ -18,6 +18,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead  # noqa: E402
 from mmseg.models.segmentors import EncoderDecoder  # noqa: E402
 from mmseg.registry import MODELS  # noqa: E402
 
+from vasomim.errors import ConfigError  # noqa: E402
 from vasomim.models import plain_vit, rotary_vit, segmentation_losses  # noqa: E402, F401  registers what the configs name
 
 
@@ -29,6 +30,10 @@ class PlainViTSegmentor(EncoderDecoder):
         backbone: Config of a :class:`~vasomim.models.plain_vit.PlainViT`.
         decode_head: Config of a :class:`PlainViTUNetHead`; its ``in_channels`` is the encoder's width unless said.
         data_preprocessor, train_cfg, test_cfg, init_cfg: As in mmseg's ``EncoderDecoder``.
+        pretrained: None, which ``mmseg.apis.init_model`` passes to whatever it builds.
+
+    Raises:
+        ConfigError: If ``pretrained`` names weights.
     """
 
     def __init__(
@@ -39,7 +44,14 @@ class PlainViTSegmentor(EncoderDecoder):
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
+        pretrained: None = None,
     ) -> None:
+        if pretrained is not None:
+            raise ConfigError(
+                'model.pretrained',
+                f'{pretrained!r}: this model takes no weights by this key.',
+                "Pass --init CHECKPOINT for the encoder's weights, or set load_from for those of the whole model.",
+            )
         super().__init__(
             backbone=backbone,
             decode_head=decode_head,
