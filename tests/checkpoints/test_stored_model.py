@@ -218,6 +218,7 @@ def test_no_hostile_config_runs_code_in_any_verb(attacks, tmp_path, verb) -> Non
 def test_the_hostile_configs_are_what_they_are_taken_for(attacks, tmp_path) -> None:
     """Each of them runs its code where the user trusts it, so that the test above can fail."""
     harmless = {*SOUND_WITHOUT, 'scope', 'whole scope', 'method', 'pretrained'} - {'import of a module'}
+    harmless |= {'weights of a teacher'}  # The one reader of checkpoints runs no pickle, trusted or not.
     names = [name for name, file in attacks.items() if name not in harmless and file.stem[:3] != 'pre']
     arguments = {name: [*VERBS['predict'](attacks[name], tmp_path), '--trust-config'] for name in names}
     statuses = run_all('predict', arguments, tmp_path)
